@@ -1,0 +1,86 @@
+"""Debuggers are plug-ins: one file each, entry points `squash.debuggers`, this Protocol.
+
+A debugger attaches to a running process and gives back a `DebugServer`: something a client's bytes can be
+connected to, again and again, until it is detached. It must never leave the process stopped, whoever dies.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+from agent.process import Process
+from agent.streams import Stream
+from squash.errors import SquashError
+from squash.reasons import Reason
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One rung of the ladder that was tried: its name, how long it took in seconds, and why it failed if it did."""
+
+    strategy: str
+    seconds: float
+    error: str = ""
+
+
+@dataclass
+class Target:
+    """What a debugger is given: the process, and a directory of its own for sockets and notes on what to undo.
+
+    The directory belongs to this attachment alone and is removed after `detach`. Debuggers append to `attempts`.
+    """
+
+    process: Process
+    directory: Path
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+class DebugServer(Protocol):
+    """A debugger that sits in a process."""
+
+    async def connect(self) -> Stream:
+        """A byte stream to the debugger, for one client at a time."""
+
+    async def disconnected(self) -> None:
+        """To be called when a client's stream is over: no breakpoint stays, the process runs."""
+
+    async def ended(self) -> None:
+        """Returns when the debugger or the process has ended by itself."""
+
+    async def detach(self) -> None:
+        """Takes the debugger out: the process runs on, untraced, at full speed. Idempotent; never raises."""
+
+
+class Debugger(Protocol):
+    name: str
+    protocol: str
+    """`dap` (Debug Adapter Protocol) or `gdb` (GDB remote serial protocol)."""
+
+    def claim(self, process: Process) -> float:
+        """How well the process suits: the highest claim wins, below 0 means not mine."""
+
+    async def attach(self, target: Target) -> DebugServer:
+        """Raises SquashError with the cause; the process then runs as if nothing had happened."""
+
+    async def recover(self, directory: Path) -> None:
+        """Undoes what an agent that died left behind, from the notes in a target's directory. Never raises."""
+
+
+def installed() -> dict[str, Debugger]:
+    """Every debugger plug-in of this environment, by name."""
+    found = (entry.load()() for entry in entry_points(group="squash.debuggers"))
+    return {debugger.name: debugger for debugger in found}
+
+
+def choose(debuggers: Iterable[Debugger], process: Process) -> Debugger:
+    """The debugger with the highest claim. Raises SquashError when none claims the process."""
+    claims = sorted(((d.claim(process), d.name, d) for d in debuggers), key=lambda c: (-c[0], c[1]))
+    if not claims or claims[0][0] < 0:
+        names = ", ".join(name for _, name, _ in claims)
+        raise SquashError(
+            Reason.NO_DEBUGGER_CLAIMS,
+            f"none of {names} suits process {process.pid} ({process.exe or process.comm})",
+        )
+    return claims[0][2]

@@ -1,0 +1,1 @@
+"""The coordinator: matches marked requests with the developers who wait for them."""

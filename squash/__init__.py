@@ -1,0 +1,5 @@
+"""Squash: debug microservices where they run."""
+
+from importlib.metadata import version
+
+__version__ = version("squash")

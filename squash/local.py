@@ -1,0 +1,44 @@
+"""The platform `local`: a plain process counts as a container when its environment names its pod and image.
+
+SQUASH_POD and SQUASH_IMAGE are required; SQUASH_NAMESPACE is `default` and SQUASH_CONTAINER the image's last
+name part when absent. Children inherit the environment, so a container may have several processes.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from squash import procfs
+
+
+class LocalProcess(NamedTuple):
+    pid: int
+    start_time: int
+    """Clock ticks since boot."""
+    pod: str
+    namespace: str
+    container: str
+    image: str
+
+    @property
+    def alive(self) -> bool:
+        return procfs.alive(self.pid, self.start_time)
+
+
+def read(pid: int) -> LocalProcess | None:
+    """The process, if it counts as one of a container."""
+    environ = procfs.environ(pid)
+    if not environ:
+        return None
+    pod, image = environ.get("SQUASH_POD"), environ.get("SQUASH_IMAGE")
+    stat = procfs.stat(pid) if pod and image else None
+    if not (pod and image and stat) or stat.state in "ZX":
+        return None
+    namespace = environ.get("SQUASH_NAMESPACE") or "default"
+    container = environ.get("SQUASH_CONTAINER") or image.rsplit("/", 1)[-1].split(":")[0].split("@")[0]
+    return LocalProcess(pid, stat.start_time, pod, namespace, container, image)
+
+
+def scan() -> Iterator[LocalProcess]:
+    """Every process of every local container, oldest first. Costs about a millisecond per hundred processes."""
+    found = (read(pid) for pid in procfs.pids())
+    yield from sorted((process for process in found if process), key=lambda p: (p.start_time, p.pid))

@@ -1,0 +1,226 @@
+"""The two objects of the API, their states, and what else goes over the wire.
+
+The wire contract is additive to version 2 of the squash API: old clients see what they always saw.
+Unknown fields are dropped while decoding, absent and null mean the same, defaults are left out of
+the JSON (except `status.state`, which old clients always read).
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+from squash.reasons import Reason
+
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,126}[a-z0-9])?$"
+"""Object names: lower-case letters, digits, `-` and `.`, at most 128 characters, as Kubernetes has them."""
+
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=128)]
+Text = Annotated[str, msgspec.Meta(max_length=1024)]
+"""Anything a person names: images, process names, nodes."""
+Note = Annotated[str, msgspec.Meta(max_length=16384)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000)]
+
+
+class State(StrEnum):
+    """Where an attachment stands; moves forward only."""
+
+    NONE = "none"
+    ATTACHING = "attaching"
+    ATTACHED = "attached"
+    ERROR = "error"
+
+    @property
+    def rank(self) -> int:
+        return _STATES.index(self)
+
+    @property
+    def final(self) -> bool:
+        """True when a request held for this attachment may go."""
+        return self.rank >= State.ATTACHED.rank
+
+
+_STATES = list(State)
+
+
+class Phase(StrEnum):
+    """Finer than the state; moves forward only, steps may be left out."""
+
+    LOCATED = "located"
+    RESOLVING = "resolving"
+    STARTING = "starting"
+    LISTENING = "listening"
+    CLIENT_CONNECTED = "client_connected"
+    READY = "ready"
+    RELEASED = "released"
+    DETACHED = "detached"
+
+    @property
+    def rank(self) -> int:
+        return _PHASES.index(self)
+
+
+_PHASES = list(Phase)
+
+
+class Outcome(StrEnum):
+    """How a hold ended: exactly one for each marked request."""
+
+    ATTACHED = "attached"
+    NO_MATCH = "no_match"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    RELEASED = "released"
+    CALLER_GONE = "caller_gone"
+    UNAVAILABLE = "unavailable"
+
+
+class HoldUntil(StrEnum):
+    """What ends a hold: the debugger is attached, or its client is connected and its breakpoints are set."""
+
+    ATTACHED = "attached"
+    READY = "ready"
+
+
+class Struct(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
+    """Base of all wire objects: immutable; change one with `msgspec.structs.replace`."""
+
+
+class Metadata(Struct, frozen=True, kw_only=True):
+    name: Name | None = None
+
+
+class HeldRequest(Struct, frozen=True, kw_only=True):
+    """What the filter tells of the request it holds. Never its body."""
+
+    method: Text | None = None
+    path: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
+    authority: Text | None = None
+    request_id: Text | None = None
+    traceparent: Text | None = None
+
+
+class AttachmentSpec(Struct, frozen=True, kw_only=True):
+    attachment: dict[str, Any]
+    """Belongs to the platform: pod, namespace, container, …"""
+    debugger: Text | None = None
+    image: Text | None = None
+    process_name: Text | None = None
+    node: Text | None = None
+    match_request: bool | None = None
+    hold_until: HoldUntil | None = None
+    holder: Text | None = None
+    """The sidecar that holds a request for this attachment; absent when nothing is held."""
+    held: HeldRequest | None = None
+    ttl: Seconds | None = None
+    """Seconds after which an attachment that is not attached yet turns to `error`, reason `expired`."""
+    debug_request: Name | None = None
+    """The debug request that this attachment was matched to; written by the coordinator."""
+
+
+def _none_state() -> State:
+    return State.NONE
+
+
+class AttachmentStatus(Struct, frozen=True, kw_only=True):
+    # A factory, so that omit_defaults keeps the field on the wire.
+    state: State = msgspec.field(default_factory=_none_state)
+    debug_server_address: Text | None = None
+    phase: Phase | None = None
+    reason: Reason | None = None
+    message: Note | None = None
+    agent: Text | None = None
+    """The agent that claimed the attachment."""
+    debugger: Text | None = None
+    """The debugger in use, when the spec left it open."""
+    protocol: Text | None = None
+    """What the debug server speaks: `dap` or `gdb`."""
+    pid: int | None = None
+    outcome: Outcome | None = None
+    """How the hold ended; absent while held and for attachments without a hold."""
+    times: dict[str, float] | None = None
+    """Unix seconds at which a state, a phase or `let_go` (the end of the hold) was reached, by its name."""
+
+
+class DebugAttachment(Struct, frozen=True, kw_only=True):
+    spec: AttachmentSpec
+    metadata: Metadata = Metadata()
+    status: AttachmentStatus = msgspec.field(default_factory=AttachmentStatus)
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name or ""
+
+
+class StatusPatch(Struct, frozen=True, kw_only=True):
+    """The status fields that a PATCH may carry; absent ones stay as they are."""
+
+    state: State | None = None
+    debug_server_address: Text | None = None
+    phase: Phase | None = None
+    reason: Reason | None = None
+    message: Note | None = None
+    agent: Text | None = None
+    debugger: Text | None = None
+    protocol: Text | None = None
+    pid: int | None = None
+    outcome: Outcome | None = None
+
+    def fields(self) -> Iterator[tuple[str, Any]]:
+        """Name and value of each field that is set."""
+        for name in self.__struct_fields__:
+            if (value := getattr(self, name)) is not None:
+                yield name, value
+
+
+class AttachmentPatch(Struct, frozen=True, kw_only=True):
+    """The body of PATCH /debugattachment/{id}. A `spec` in it is ignored, as it always was."""
+
+    metadata: Metadata = Metadata()
+    status: StatusPatch = StatusPatch()
+
+
+class RequestSpec(Struct, frozen=True, kw_only=True):
+    image: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    debugger: Text
+    """The debugger's name; empty leaves the choice to the attachment and the agent."""
+    process_name: Text | None = None
+    hold_until: HoldUntil | None = None
+    ttl: Seconds | None = None
+    """Seconds after which an unmatched request is removed."""
+
+
+class RequestStatus(Struct, frozen=True, kw_only=True):
+    debug_attachment_ref: Name | None = None
+    created: float | None = None
+    """Unix seconds."""
+
+
+class DebugRequest(Struct, frozen=True, kw_only=True):
+    spec: RequestSpec
+    metadata: Metadata = Metadata()
+    status: RequestStatus = msgspec.field(default_factory=RequestStatus)
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name or ""
+
+
+class Changes(Struct, frozen=True, kw_only=True):
+    """Answer of GET /changes: what happened to attachments after the revision asked for."""
+
+    revision: Annotated[str, msgspec.Meta(max_length=128)]
+    reset: bool = False
+    """True when `attachments` is the whole filtered list and anything else known of it is gone."""
+    attachments: list[DebugAttachment] = []
+    deleted: list[str] = []
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """The body of every answer that is not 2xx."""
+
+    code: int
+    reason: Reason
+    message: str
+    remedy: str

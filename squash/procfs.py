@@ -1,0 +1,89 @@
+"""Facts that Linux tells of processes and sockets under /proc (proc(5)). Reads only; a process that is gone is None."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+PROC = Path("/proc")
+
+
+class Stat(NamedTuple):
+    """From /proc/PID/stat. `start_time` is in clock ticks since boot; pid and start_time together are unique."""
+
+    pid: int
+    comm: str
+    state: str
+    ppid: int
+    start_time: int
+
+
+def pids() -> Iterator[int]:
+    """Every process visible here."""
+    for entry in os.scandir(PROC):
+        if entry.name.isdigit():
+            yield int(entry.name)
+
+
+def stat(pid: int) -> Stat | None:
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name stands in parentheses and may itself hold any character.
+    comm = text[text.index("(") + 1 : text.rindex(")")]
+    rest = text[text.rindex(")") + 2 :].split()
+    return Stat(pid, comm, rest[0], int(rest[1]), int(rest[19]))
+
+
+def alive(pid: int, start_time: int) -> bool:
+    """Whether the very process that had this start time still runs (a zombie does not)."""
+    now = stat(pid)
+    return now is not None and now.start_time == start_time and now.state not in "ZX"
+
+
+def environ(pid: int) -> dict[str, str] | None:
+    """The environment the process was started with; None when it is gone or belongs to somebody else."""
+    try:
+        raw = (PROC / str(pid) / "environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    pairs = (item.partition(b"=") for item in raw.split(b"\0") if item)
+    return {os.fsdecode(key): os.fsdecode(value) for key, _, value in pairs}
+
+
+def status(pid: int) -> dict[str, str] | None:
+    """The fields of /proc/PID/status, as text."""
+    try:
+        text = (PROC / str(pid) / "status").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+def listener_of(port: int) -> Stat | None:
+    """The process that listens on this TCP port, as far as this user may see."""
+    inodes = set(_listening_inodes(port))
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    if not wanted:
+        return None
+    for pid in pids():
+        try:
+            links = {os.readlink(entry.path) for entry in os.scandir(PROC / str(pid) / "fd")}
+        except OSError:
+            continue
+        if links & wanted:
+            return stat(pid)
+    return None
+
+
+def _listening_inodes(port: int) -> Iterator[str]:
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (PROC / "net" / table).read_text().splitlines()[1:]
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                yield fields[9]

@@ -1,0 +1,239 @@
+"""Why something did not go as wished: one enum for the whole project, each with a meaning and a remedy.
+
+Shown by the API (`status.reason`), the command line, the `x-squash-result` header and the logs.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """A machine-readable cause. `meaning` says what happened, `remedy` what to do about it."""
+
+    meaning: str
+    remedy: str
+
+    def __new__(cls, value: str, meaning: str = "", remedy: str = "") -> "Reason":
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        member.remedy = remedy
+        return member
+
+    # -- what a client asked for -----------------------------------------------------------------
+    MALFORMED = (
+        "malformed",
+        "the body is not a JSON document",
+        "send one JSON object, encoded as UTF-8",
+    )
+    INVALID = (
+        "invalid",
+        "a field or parameter has a value that the schema does not allow",
+        "correct the field that the message names; /openapi.json has the schema",
+    )
+    TOO_LARGE = (
+        "too_large",
+        "the body is larger than the server accepts",
+        "send less; the message names the limit",
+    )
+    NOT_FOUND = (
+        "not_found",
+        "there is no object or path of this name",
+        "`squashctl list` shows what there is; finished objects are removed after a while",
+    )
+    METHOD_NOT_ALLOWED = (
+        "method_not_allowed",
+        "this path does not answer this method",
+        "/openapi.json lists the methods of each path",
+    )
+    NAME_TAKEN = (
+        "name_taken",
+        "an object of this name exists already",
+        "leave metadata.name out to have one made, or delete the other object first",
+    )
+    NAME_MISMATCH = (
+        "name_mismatch",
+        "the body names another object than the path",
+        "leave metadata.name out of the body, or make both the same",
+    )
+    ILLEGAL_STEP = (
+        "illegal_step",
+        "the object cannot go from where it is to where this call wants it",
+        "look at it again (`squashctl list`): someone else was faster, or it is over",
+    )
+    WAIT_TIMEOUT = (
+        "wait_timeout",
+        "nothing matched before the time to wait ran out",
+        "ask again, or wait longer (header X-Timeout, `squashctl wait --timeout`)",
+    )
+    STOPPING = (
+        "stopping",
+        "the server is going down and answers what was still waiting",
+        "ask again in a moment",
+    )
+    STORE_UNAVAILABLE = (
+        "store_unavailable",
+        "the coordinator cannot keep the object, so it changed nothing",
+        "free disk space or mend the permissions of the store's file; the coordinator's log has the details",
+    )
+    INTERNAL = (
+        "internal",
+        "a fault in squash itself",
+        "please report it with the log lines around it",
+    )
+
+    # -- matching ---------------------------------------------------------------------------------
+    NO_PENDING_REQUEST = (
+        "no_pending_request",
+        "no debug request waits for this image",
+        "make one first: `squashctl debug-request IMAGE`; `squashctl list requests` shows what waits",
+    )
+    CONTAINER_NOT_FOUND = (
+        "container_not_found",
+        "the platform knows no such container",
+        "compare pod, namespace and container with what runs; "
+        "a plain process counts when SQUASH_POD and SQUASH_IMAGE stand in its environment",
+    )
+    CONTAINER_AMBIGUOUS = (
+        "container_ambiguous",
+        "the pod has several containers that could be meant",
+        "name one of those that the message lists in spec.attachment.container",
+    )
+    IMAGE_MISMATCH = (
+        "image_mismatch",
+        "the container runs another image than the one named",
+        "leave spec.image out, or name the image that the message shows",
+    )
+
+    # -- holding -----------------------------------------------------------------------------------
+    COORDINATOR_UNREACHABLE = (
+        "coordinator_unreachable",
+        "the coordinator did not answer in time",
+        "see that it runs and that the address is right (SQUASH_SERVER_URL, `squashctl list`)",
+    )
+    COORDINATOR_REFUSED = (
+        "coordinator_refused",
+        "the coordinator answered in a way that cannot be used",
+        "see that the address is a squash coordinator of version 2 of the API; its log has the details",
+    )
+    SIDECAR_UNREACHABLE = (
+        "sidecar_unreachable",
+        "Envoy got no usable answer from the sidecar",
+        "see that squash-sidecar runs where Envoy's cluster points to",
+    )
+    HOLD_TIMEOUT = (
+        "hold_timeout",
+        "no debugger was ready before the longest hold ran out",
+        "`squashctl list attachments` shows what it waited for; raise attachment_timeout if it needs longer",
+    )
+    HOLD_LOST = (
+        "hold_lost",
+        "the sidecar that held the request is gone or never said how it ended",
+        "send the marked request again",
+    )
+    CALLER_GONE = (
+        "caller_gone",
+        "whoever sent the marked request hung up while it was held",
+        "send it again with a longer client timeout (curl --max-time)",
+    )
+    RELEASED = (
+        "released",
+        "a developer let the request go without a debugger",
+        "make a new debug request when you want to hold one again",
+    )
+    DELETED = (
+        "deleted",
+        "the debug attachment was deleted while the request was held",
+        "make a new debug request when you want to hold one again",
+    )
+    EXPIRED = (
+        "expired",
+        "it was not used before its time to live ran out",
+        "make a new one, with a longer ttl if needed",
+    )
+
+    # -- attaching ---------------------------------------------------------------------------------
+    PROCESS_NOT_FOUND = (
+        "process_not_found",
+        "no running process of the container fits",
+        "see that the container runs on this agent's node; spec.process_name must be the name of its executable",
+    )
+    PROCESS_GONE = (
+        "process_gone",
+        "the process ended, or another took its place, while the debugger was attached",
+        "send the marked request again; see why the process restarts",
+    )
+    PROCESS_BUSY = (
+        "process_busy",
+        "another attachment already has a debugger in this process",
+        "use that one, or delete it first: the message names it",
+    )
+    TRACED_BY_OTHER = (
+        "traced_by_other",
+        "a tracer that is not ours sits on the process",
+        "end the other debugger, strace or profiler: the message names its pid",
+    )
+    NO_DEBUGGER_CLAIMS = (
+        "no_debugger_claims",
+        "no debugger of this agent suits the process",
+        "name one with spec.debugger if you know better; `squash-agent --help` lists them",
+    )
+    UNKNOWN_DEBUGGER = (
+        "unknown_debugger",
+        "this agent has no debugger of that name",
+        "use one of those that the message lists, or leave it out",
+    )
+    DEBUGGER_MISSING = (
+        "debugger_missing",
+        "the debugger's program is not installed where the agent runs",
+        "install what the message names (on Debian: apt-get install gdb gdbserver)",
+    )
+    DEBUGGER_UNSUITED = (
+        "debugger_unsuited",
+        "the debugger cannot work on this process",
+        "the message says what it needs",
+    )
+    PTRACE_DENIED = (
+        "ptrace_denied",
+        "the kernel does not let the agent trace the process",
+        "run the agent as the process's user or as root with CAP_SYS_PTRACE",
+    )
+    PTRACE_SCOPE = (
+        "ptrace_scope",
+        "Yama's ptrace_scope keeps the agent from tracing a process that is not its child",
+        "run the agent as root, or `sysctl kernel.yama.ptrace_scope=0`",
+    )
+    FILES_UNREADABLE = (
+        "files_unreadable",
+        "the process cannot read the debugger's files or write its socket",
+        "let the process's user reach the path that the message names",
+    )
+    ATTACH_FAILED = (
+        "attach_failed",
+        "the debugger could not be attached",
+        "the message has the debugger's own words",
+    )
+    ATTACH_TIMEOUT = (
+        "attach_timeout",
+        "the debugger did not come up in time",
+        "try again when the process is less busy, or raise the agent's attach_timeout",
+    )
+    AGENT_STOPPED = (
+        "agent_stopped",
+        "the agent stopped and detached its debuggers",
+        "start the agent again and send a new marked request",
+    )
+    AGENT_RESTARTED = (
+        "agent_restarted",
+        "the agent was started again and cleaned up what its earlier life had attached",
+        "send a new marked request",
+    )
+    CLIENT_GONE = (
+        "client_gone",
+        "the debugger's client left, so the debugger was detached and the process runs on",
+        "make a new debug request to debug again",
+    )
+    DEBUGGER_DIED = (
+        "debugger_died",
+        "the debug server ended by itself",
+        "see whether the process still runs; the agent's log has the debugger's last words",
+    )

@@ -1,0 +1,63 @@
+"""Running an ASGI application: a port that explains itself when it is busy, a line when ready, a graceful stop."""
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from squash import procfs
+from squash.errors import SettingError
+from squash.options import Address
+
+
+def bind(address: Address, flag: str) -> socket.socket:
+    """A listening socket. Raises SettingError that names the port, who holds it, and `flag` to change it."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server(address, family=family, backlog=2048)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise SettingError(f"cannot listen on {address} ({flag}): {error.strerror or error}") from error
+        holder = procfs.listener_of(address.port)
+        who = f"process {holder.pid} ({holder.comm})" if holder else "another process"
+        raise SettingError(
+            f"port {address.port} of {address.host} is held by {who}: end it, or choose another port with {flag}"
+        ) from error
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # `run` handles signals, so that a clean stop ends with status 0
+
+
+async def run(app: Any, sock: socket.socket, program: str, on_stop: Callable[[], None]) -> None:
+    """Serves until SIGTERM or SIGINT; then calls `on_stop` (which must let pending answers end) and finishes them.
+
+    Writes one line `PROGRAM ready on URL` to stdout once connections are accepted.
+    """
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws="none")
+    server = _Server(config)
+
+    def stop() -> None:
+        on_stop()
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    host, port = sock.getsockname()[:2]
+    announce(program, f"http://{Address(host, port)}")
+    await server.serve(sockets=[sock])
+
+
+def announce(program: str, where: str) -> None:
+    """Tells whoever started this program that it is ready, and where."""
+    sys.stdout.write(f"{program} ready on {where}\n")
+    sys.stdout.flush()

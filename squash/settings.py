@@ -1,0 +1,89 @@
+"""The settings of every program: one frozen dataclass each; docs/settings.md is made from them."""
+
+import os
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from squash.options import Address, setting
+
+Positive = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+
+DEFAULT_SERVER_URL = "http://127.0.0.1:8602"
+TEMPLATE = '{"spec": {"attachment": {"pod": "{{ SQUASH_POD }}", "namespace": "{{ SQUASH_NAMESPACE }}"}, "match_request": true}}'
+
+
+def state_home() -> Path:
+    """Where durable state lies: XDG_STATE_HOME, else ~/.local/state, else (no home) a temporary directory."""
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base) / "squash"
+    home = os.environ.get("HOME")
+    return Path(home) / ".local/state/squash" if home else runtime_home()
+
+
+def runtime_home() -> Path:
+    """Where sockets lie while a program runs: XDG_RUNTIME_DIR, else a directory of this user alone in /tmp."""
+    if base := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(base) / "squash"
+    return Path(tempfile.gettempdir()) / f"squash-{os.getuid()}"
+
+
+@dataclass(frozen=True)
+class CoordinatorSettings:
+    listen: Address = setting(Address("127.0.0.1", 8602), "address to answer on; port 0 lets the system choose")
+    store: Literal["sqlite", "memory"] = setting("sqlite", "where objects are kept; `memory` forgets them at the end")
+    database: Path = setting(state_home() / "coordinator.db", "file of the sqlite store")
+    platform: str = setting("local", "what knows the containers: the name of an installed platform")
+    node: str = setting(socket.gethostname(), "node name that the platform `local` gives its containers")
+    mesh_proxies: tuple[str, ...] = setting(
+        ("istio-proxy", "envoy", "linkerd-proxy", "squash-sidecar"),
+        "names of containers never chosen by themselves, separated by commas",
+    )
+    max_body: Count = setting(262_144, "largest request body in bytes; objects are a few hundred")
+    max_wait: Positive = setting(300.0, "longest long poll in seconds, whatever X-Timeout says")
+    request_ttl: Positive = setting(3_600.0, "seconds that a debug request waits for a match when it names no ttl")
+    retention: Positive = setting(3_600.0, "seconds that a finished attachment is kept to be looked at")
+    log_level: LogLevel = setting("info", "least level of what is logged: debug, info, warning or error")
+    log_format: LogFormat = setting("text", "how a log line looks: text or json")
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    server_url: str = setting(DEFAULT_SERVER_URL, "where the coordinator answers", env="SQUASH_SERVER_URL")
+    node: str = setting(socket.gethostname(), "the node whose attachments this agent serves")
+    containers: str = setting("local", "how processes of a container are found: the name of an installed plug-in")
+    runtime_dir: Path = setting(
+        runtime_home() / "agent", "directory for sockets and for what must be cleaned up after a crash"
+    )
+    concurrency: Count = setting(8, "attaches under way at once; each one keeps a core busy for a moment")
+    attach_timeout: Positive = setting(20.0, "seconds for one attach, from the claim until the debug server listens")
+    log_level: LogLevel = setting("info", "least level of what is logged: debug, info, warning or error")
+    log_format: LogFormat = setting("text", "how a log line looks: text or json")
+
+
+@dataclass(frozen=True)
+class SidecarSettings:
+    server_url: str = setting(DEFAULT_SERVER_URL, "where the coordinator answers", env="SQUASH_SERVER_URL")
+    listen: Address = setting(
+        Address("127.0.0.1", 8603), "address that Envoy's cluster points to; port 0: any free one"
+    )
+    template: str = setting(
+        TEMPLATE,
+        "JSON body of the attachment that a marked request creates; {{ NAME }} is replaced by that environment variable",
+    )
+    request_timeout: Positive = setting(
+        1.0, "seconds for the coordinator to answer the creation; then the request goes on"
+    )
+    attachment_timeout: Positive = setting(60.0, "longest hold in seconds; then the request goes on")
+    poll_period: Positive = setting(
+        1.0, "longest pause in seconds between two tries to reach a lost coordinator while something is held"
+    )
+    log_level: LogLevel = setting("info", "least level of what is logged: debug, info, warning or error")
+    log_format: LogFormat = setting("text", "how a log line looks: text or json")
