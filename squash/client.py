@@ -6,127 +6,52 @@
 Raises `ApiError` when the coordinator refuses, `UnreachableError` when it does not answer or not in our words.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
-from urllib.parse import quote
+from typing import Any, Self, TypeVar
 
 import httpx
-import msgspec
 
-from squash.errors import ApiError, SettingError, UnreachableError
-from squash.model import (
-    AttachmentPatch,
-    Changes,
-    DebugAttachment,
-    DebugRequest,
-    Metadata,
-    Refusal,
-    State,
-    StatusPatch,
+from squash.calls import (
+    BASE,
+    Call,
+    changes,
+    create_attachment,
+    create_request,
+    decode,
+    delete_attachment,
+    delete_request,
+    document,
+    get_attachment,
+    get_request,
+    list_attachments,
+    list_requests,
+    patch_attachment,
+    release_attachment,
 )
-from squash.reasons import Reason
+from squash.errors import SettingError, UnreachableError
 
-BASE = "/api/v2"
+__all__ = [
+    "BASE",
+    "AsyncClient",
+    "Call",
+    "Client",
+    "changes",
+    "create_attachment",
+    "create_request",
+    "delete_attachment",
+    "delete_request",
+    "document",
+    "get_attachment",
+    "get_request",
+    "list_attachments",
+    "list_requests",
+    "patch_attachment",
+    "release_attachment",
+]
+
 T = TypeVar("T")
-_encode = msgspec.json.Encoder().encode
 GRACE = 5.0
 """Seconds that an answer may be late beyond the time to wait that was asked for."""
-
-
-@dataclass(frozen=True)
-class Call(Generic[T]):
-    """One request to the coordinator and the type of its answer. `wait` is the length of a long poll in seconds."""
-
-    method: str
-    path: str
-    answer: type[T]
-    body: bytes | None = None
-    params: Mapping[str, str] = field(default_factory=dict)
-    wait: float | None = None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        headers = {"content-type": "application/json"} if self.body is not None else {}
-        return headers | ({"x-timeout": f"{self.wait:.3f}"} if self.wait is not None else {})
-
-
-def create_attachment(attachment: DebugAttachment) -> Call[DebugAttachment]:
-    return Call("POST", f"{BASE}/debugattachment", DebugAttachment, _encode(attachment))
-
-
-def get_attachment(name: str, *, wait: float | None = None) -> Call[DebugAttachment]:
-    """With `wait`, answers when the attachment is attached or in error."""
-    return Call("GET", _path("debugattachment", name), DebugAttachment, params=_waiting(wait), wait=wait)
-
-
-def list_attachments(
-    *,
-    node: str | None = None,
-    states: Iterable[State] = (),
-    names: Iterable[str] = (),
-    wait: float | None = None,
-) -> Call[list[DebugAttachment]]:
-    """With `wait`, answers as soon as the filtered list is not empty."""
-    params = _filters(node=node, states=",".join(states), names=",".join(names)) | _waiting(wait)
-    return Call("GET", f"{BASE}/debugattachment", list[DebugAttachment], params=params, wait=wait)
-
-
-def patch_attachment(name: str, status: StatusPatch) -> Call[DebugAttachment]:
-    body = _encode(AttachmentPatch(metadata=Metadata(name=name), status=status))
-    return Call("PATCH", _path("debugattachment", name), DebugAttachment, body)
-
-
-def delete_attachment(name: str) -> Call[None]:
-    return Call("DELETE", _path("debugattachment", name), type(None))
-
-
-def release_attachment(name: str) -> Call[DebugAttachment]:
-    """Lets the held request go without a debugger."""
-    return Call("POST", _path("debugattachment", name) + "/release", DebugAttachment)
-
-
-def create_request(request: DebugRequest) -> Call[DebugRequest]:
-    return Call("POST", f"{BASE}/debugrequest", DebugRequest, _encode(request))
-
-
-def get_request(name: str, *, wait: float | None = None) -> Call[DebugRequest]:
-    """With `wait`, answers when the request is matched."""
-    return Call("GET", _path("debugrequest", name), DebugRequest, params=_waiting(wait), wait=wait)
-
-
-def list_requests() -> Call[list[DebugRequest]]:
-    return Call("GET", f"{BASE}/debugrequest", list[DebugRequest])
-
-
-def delete_request(name: str) -> Call[None]:
-    return Call("DELETE", _path("debugrequest", name), type(None))
-
-
-def changes(
-    *,
-    since: str = "",
-    node: str | None = None,
-    holder: str | None = None,
-    states: Iterable[State] = (),
-    wait: float | None = None,
-) -> Call[Changes]:
-    """Attachments that changed after revision `since` (all of them when it is empty or forgotten)."""
-    params = _filters(since=since, node=node, holder=holder, states=",".join(states)) | _waiting(wait)
-    return Call("GET", f"{BASE}/changes", Changes, params=params, wait=wait)
-
-
-def _path(kind: str, name: str) -> str:
-    return f"{BASE}/{kind}/{quote(name, safe='')}"
-
-
-def _filters(**given: str | None) -> dict[str, str]:
-    return {key: value for key, value in given.items() if value}
-
-
-def _waiting(wait: float | None) -> dict[str, str]:
-    return {"wait": "true"} if wait is not None else {}
 
 
 class _Transport:
@@ -154,25 +79,7 @@ class _Transport:
         return UnreachableError(f"{self.url}: {what}")
 
     def _decode(self, call: Call[T], answer: httpx.Response) -> T:
-        if answer.is_success:
-            try:
-                return (
-                    msgspec.json.decode(answer.content, type=call.answer)
-                    if answer.content
-                    else msgspec.convert(None, call.answer)
-                )
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise ApiError(
-                    answer.status_code,
-                    Reason.COORDINATOR_REFUSED,
-                    f"{self.url}{call.path} answered what is no {call.answer}: {error}",
-                ) from error
-        try:
-            refusal = msgspec.json.decode(answer.content, type=Refusal)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            message = f"{self.url}{call.path} answered {answer.status_code}: {answer.text[:200]}"
-            raise ApiError(answer.status_code, Reason.COORDINATOR_REFUSED, message) from None
-        raise ApiError(answer.status_code, refusal.reason, refusal.message)
+        return decode(call, self.url, answer.status_code, answer.content)
 
 
 class Client(_Transport):

@@ -38,3 +38,6 @@ class SettingError(SquashError):
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.INVALID, message)
+
+    def __str__(self) -> str:
+        return self.message

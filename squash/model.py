@@ -13,13 +13,17 @@ import msgspec
 
 from squash.reasons import Reason
 
-NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,126}[a-z0-9])?$"
-"""Object names: lower-case letters, digits, `-` and `.`, at most 128 characters, as Kubernetes has them."""
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,126}[a-z0-9])?$(?!\n)"
+"""Object names: lower-case letters, digits, `-` and `.`, at most 128 characters, as Kubernetes has them.
+
+The last group is for Python alone, whose `$` also matches before a line feed at the end.
+"""
 
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=128)]
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 """Anything a person names: images, process names, nodes."""
 Note = Annotated[str, msgspec.Meta(max_length=16384)]
+Pid = Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000)]
 
 
@@ -114,7 +118,10 @@ class AttachmentSpec(Struct, frozen=True, kw_only=True):
     """The sidecar that holds a request for this attachment; absent when nothing is held."""
     held: HeldRequest | None = None
     ttl: Seconds | None = None
-    """Seconds after which an attachment that is not attached yet turns to `error`, reason `expired`."""
+    """Seconds after which an attachment that is not attached yet turns to `error`, reason `expired`.
+
+    With a holder the reason is `hold_lost`: a sidecar that still lives ends its hold before.
+    """
     debug_request: Name | None = None
     """The debug request that this attachment was matched to; written by the coordinator."""
 
@@ -136,7 +143,7 @@ class AttachmentStatus(Struct, frozen=True, kw_only=True):
     """The debugger in use, when the spec left it open."""
     protocol: Text | None = None
     """What the debug server speaks: `dap` or `gdb`."""
-    pid: int | None = None
+    pid: Pid | None = None
     outcome: Outcome | None = None
     """How the hold ended; absent while held and for attachments without a hold."""
     times: dict[str, float] | None = None
@@ -164,7 +171,7 @@ class StatusPatch(Struct, frozen=True, kw_only=True):
     agent: Text | None = None
     debugger: Text | None = None
     protocol: Text | None = None
-    pid: int | None = None
+    pid: Pid | None = None
     outcome: Outcome | None = None
 
     def fields(self) -> Iterator[tuple[str, Any]]:
@@ -212,9 +219,10 @@ class Changes(Struct, frozen=True, kw_only=True):
 
     revision: Annotated[str, msgspec.Meta(max_length=128)]
     reset: bool = False
-    """True when `attachments` is the whole filtered list and anything else known of it is gone."""
+    """True when `attachments` is everything of the node or holder, in whatever state: what is not in it is gone."""
     attachments: list[DebugAttachment] = []
     deleted: list[str] = []
+    """Apply it before `attachments`: a name in both was deleted and made anew."""
 
 
 class Refusal(Struct, frozen=True, kw_only=True):

@@ -49,11 +49,18 @@ class Row:
     env: str
     default: str
     help: str
+    stated: str
+    """The default as the docs state it: the same on every machine."""
 
 
-def setting(default: Any = dataclasses.MISSING, help: str = "", *, env: str | None = None) -> Any:
-    """A field of a settings class. `help` gives the meaning, the unit and why that default."""
-    return dataclasses.field(default=default, metadata={"help": help, "env": env})
+def setting(
+    default: Any = dataclasses.MISSING, help: str = "", *, env: str | None = None, stated: str | None = None
+) -> Any:
+    """A field of a settings class. `help` gives the meaning, the unit and why that default.
+
+    `stated` describes a default that differs from machine to machine.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "env": env, "stated": stated})
 
 
 def rows(cls: type, program: str) -> Iterator[Row]:
@@ -61,7 +68,8 @@ def rows(cls: type, program: str) -> Iterator[Row]:
     for field in dataclasses.fields(cls):
         default = "" if field.default is dataclasses.MISSING else _show(field.default)
         env = field.metadata["env"] or f"SQUASH_{program}_{field.name}".upper()
-        yield Row(field.name, "--" + field.name.replace("_", "-"), env, default, field.metadata["help"])
+        stated = field.metadata["stated"] or default
+        yield Row(field.name, "--" + field.name.replace("_", "-"), env, default, field.metadata["help"], stated)
 
 
 def load(
@@ -72,14 +80,28 @@ def load(
     environ: Mapping[str, str] = os.environ,
 ) -> T:
     """The settings of `program`. Raises SettingError; `--help` and `--version` exit with 0."""
-    table = list(rows(cls, program))
-    given = vars(_parser(program, description, table).parse_args(argv))
+    given = vars(_parser(program, description, list(rows(cls, program))).parse_args(argv))
     path = given.pop("config") or environ.get("SQUASH_CONFIG")
-    from_file = read_file(Path(path), program, {row.key for row in table}) if path else {}
+    return settle(cls, program, given, Path(path) if path else None, environ)
+
+
+def settle(
+    cls: type[T],
+    program: str,
+    given: Mapping[str, Any],
+    path: Path | None,
+    environ: Mapping[str, str] = os.environ,
+) -> T:
+    """The settings of `program` from the flags `given` by key (None: not given), the environment and a TOML file.
+
+    Raises SettingError.
+    """
+    table = list(rows(cls, program))
+    from_file = read_file(path, program, {row.key for row in table}) if path else {}
     types = get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = {}
     for row in table:
-        if given[row.key] is not None:
+        if given.get(row.key) is not None:
             raw, source = given[row.key], row.flag
         elif environ.get(row.env):
             raw, source = environ[row.env], row.env

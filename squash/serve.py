@@ -15,6 +15,11 @@ from squash import procfs
 from squash.errors import SettingError
 from squash.options import Address
 
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: longer than our clients keep theirs (httpx: 5), which then close first."""
+LAST_ANSWERS = 10
+"""Seconds that a stop waits for answers under way, such as to a client that sends its body slowly."""
+
 
 def bind(address: Address, flag: str) -> socket.socket:
     """A listening socket. Raises SettingError that names the port, who holds it, and `flag` to change it."""
@@ -42,7 +47,15 @@ async def run(app: Any, sock: socket.socket, program: str, on_stop: Callable[[],
 
     Writes one line `PROGRAM ready on URL` to stdout once connections are accepted.
     """
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws="none")
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=LAST_ANSWERS,
+    )
     server = _Server(config)
 
     def stop() -> None:

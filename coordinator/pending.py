@@ -1,0 +1,78 @@
+"""The debug requests that wait for a match, found in the same time however many they are."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from itertools import product
+
+OPEN = ""
+"""A debugger or process name that was left open."""
+
+
+class _Any:
+    """Stands for every debugger or process name, the open one too."""
+
+
+_ANY = _Any()
+_Slot = str | _Any
+_Key = tuple[str, _Slot, _Slot]
+# OrderedDict, because finding the first key of a plain dict walks over all that were removed before it.
+_Bucket = OrderedDict[int, str]
+
+
+class Pending:
+    """Each request lies in four buckets: under its own debugger and process name, and under "any" for each of them.
+
+    So the oldest fitting one is always the first of at most four buckets.
+    """
+
+    def __init__(self) -> None:
+        self._buckets: dict[_Key, _Bucket] = {}
+        self._known: dict[str, tuple[int, tuple[str, str, str]]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
+    def add(self, name: str, image: str, debugger: str, process_name: str) -> None:
+        """Puts a request behind all others; `OPEN` leaves the debugger or the process name to the attachment."""
+        self._count += 1
+        self._known[name] = self._count, (image, debugger, process_name)
+        for key in _keys(image, debugger, process_name):
+            self._buckets.setdefault(key, OrderedDict())[self._count] = name
+
+    def remove(self, name: str) -> None:
+        """Takes a request out; one that does not wait is no error."""
+        if name not in self._known:
+            return
+        number, where = self._known.pop(name)
+        for key in _keys(*where):
+            bucket = self._buckets[key]
+            del bucket[number]
+            if not bucket:
+                del self._buckets[key]
+
+    def oldest(self, image: str, debugger: str, process_name: str, usable: Callable[[str], bool]) -> str | None:
+        """The oldest usable request for the image whose debugger and process name do not contradict."""
+        debuggers: tuple[_Slot, ...] = (debugger, OPEN) if debugger else (_ANY,)
+        processes: tuple[_Slot, ...] = (process_name, OPEN) if process_name else (_ANY,)
+        firsts = (
+            next(((number, name) for number, name in bucket.items() if usable(name)), None)
+            for pair in product(debuggers, processes)
+            if (bucket := self._buckets.get((image, *pair)))
+        )
+        found = min((first for first in firsts if first), default=None)
+        return found[1] if found else None
+
+    def of_image(self, image: str) -> Iterator[str]:
+        """Every request for the image, oldest first."""
+        return iter(self._buckets.get((image, _ANY, _ANY), {}).values())
+
+
+def _keys(image: str, debugger: str, process_name: str) -> Iterator[_Key]:
+    debuggers: tuple[_Slot, ...] = (debugger, _ANY)
+    processes: tuple[_Slot, ...] = (process_name, _ANY)
+    for pair in product(debuggers, processes):
+        yield (image, *pair)

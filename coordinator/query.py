@@ -1,0 +1,59 @@
+"""What stands in the query and the header X-Timeout. Every value that cannot be meant is refused with ApiError 422."""
+
+import re
+from collections.abc import Iterator
+
+from starlette.requests import Request
+
+from coordinator.selection import Selection
+from squash.errors import ApiError
+from squash.model import State
+from squash.reasons import Reason
+
+_SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_SHOWN = 40
+
+
+def selection(request: Request) -> Selection:
+    """The filters `node`, `state`, `states`, `names` (each repeated or separated by commas) and `holder`."""
+    return Selection(
+        nodes=frozenset(_listed(request, "node")),
+        holder=request.query_params.get("holder") or None,
+        states=frozenset(_state(text) for key in ("state", "states") for text in _listed(request, key)),
+        names=frozenset(_listed(request, "names")),
+    )
+
+
+def waits(request: Request) -> bool:
+    """Whether this is a long poll: `wait=true`."""
+    text = request.query_params.get("wait", "false")
+    if text not in ("true", "false"):
+        raise _unfit("wait", text, "true or false")
+    return text == "true"
+
+
+def seconds(request: Request, longest: float) -> float:
+    """How long a long poll may last: X-Timeout in seconds, fractions allowed; at most, and when absent, `longest`."""
+    text = request.headers.get("x-timeout")
+    if text is None:
+        return longest
+    if not _SECONDS.fullmatch(text):
+        raise _unfit("X-Timeout", text, "seconds, like 30 or 0.5")
+    return min(float(text), longest)
+
+
+def _listed(request: Request, key: str) -> Iterator[str]:
+    for text in request.query_params.getlist(key):
+        yield from (part for part in text.split(",") if part)
+
+
+def _state(text: str) -> State:
+    try:
+        return State(text)
+    except ValueError:
+        raise _unfit("state", text, f"one of {', '.join(State)}") from None
+
+
+def _unfit(key: str, text: str, allowed: str) -> ApiError:
+    shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+    return ApiError(422, Reason.INVALID, f"{key} = {shown!r} cannot be used: expected {allowed}")

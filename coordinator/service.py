@@ -1,0 +1,160 @@
+"""The shell around the board: each event is decided, kept, applied and told to those who wait, in that order.
+
+All of that happens without a pause of the event loop, so that nobody sees a state that was not kept.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from coordinator.board import Board
+from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
+from coordinator.metrics import Metrics
+from coordinator.platforms import Platform, located
+from coordinator.stores import Store
+from coordinator.waiting import Waiting
+from squash.errors import ApiError
+from squash.logs import Log
+from squash.model import AttachmentPatch, DebugAttachment, DebugRequest
+
+T = TypeVar("T")
+RETRY = 5.0
+"""Seconds until what could not be kept is tried again."""
+_LONGEST_SLEEP = 600.0
+_log = Log("coordinator")
+
+
+class Service:
+    """What the API can do. Refusals are ApiError; those of the store leave everything as it was."""
+
+    def __init__(
+        self,
+        board: Board,
+        store: Store,
+        platform: Platform,
+        waiting: Waiting,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.board = board
+        self.waiting = waiting
+        self.metrics = metrics
+        self._store = store
+        self._platform = platform
+        self._clock = clock
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_for: float | None = None
+
+    def start(self) -> None:
+        """Takes up what the store has. Raises SettingError when that cannot be read."""
+        self.board.apply(self._store.load())
+        _log.info("loaded", attachments=len(self.board.attachments), requests=len(self.board.requests))
+        self._set_alarm()
+
+    def stop(self) -> None:
+        """Ends the waits and forgets the deadlines; the store stays as it is."""
+        self.waiting.close()
+        if self._alarm:
+            self._alarm.cancel()
+
+    async def create_attachment(self, wanted: DebugAttachment) -> DebugAttachment:
+        # A taken name is told first: who lost our first answer must learn of it even when the container is gone.
+        self.board.check_name_free(wanted.metadata.name)
+        wanted = replace(wanted, spec=await located(self._platform, wanted.spec))
+        return self._commit(self.board.create_attachment(wanted, self._clock()))
+
+    def patch_attachment(self, name: str, patch: AttachmentPatch) -> DebugAttachment:
+        return self._commit(self.board.patch_attachment(name, patch, self._clock()))
+
+    def release_attachment(self, name: str) -> DebugAttachment:
+        return self._commit(self.board.release_attachment(name, self._clock()))
+
+    def delete_attachment(self, name: str) -> None:
+        self._commit(self.board.delete_attachment(name))
+
+    def create_request(self, wanted: DebugRequest) -> DebugRequest:
+        return self._commit(self.board.create_request(wanted, self._clock()))
+
+    def delete_request(self, name: str) -> None:
+        self._commit(self.board.delete_request(name, self._clock()))
+
+    def check_ready(self) -> None:
+        """Raises ApiError 503 when the store cannot be written."""
+        self._store.probe()
+
+    def _commit(self, decision: Decision[T]) -> T:
+        if decision.changes:
+            self._store.save(decision.changes)
+            self.board.apply(decision.changes)
+            self.waiting.notify(decision.changes)
+            self.metrics.count(decision.changes)
+            _write_down(decision.changes)
+            self._set_alarm()
+        return decision.result
+
+    def _expire(self) -> None:
+        self._alarm, self._alarm_for = None, None
+        try:
+            self._commit(self.board.expire(self._clock()))
+        except ApiError as error:
+            _log.warning("cannot keep what expired, trying again", error=error.message, pause=RETRY)
+            self._set_alarm(RETRY)
+        else:
+            self._set_alarm()
+
+    def _set_alarm(self, pause: float = 0.0) -> None:
+        """Wakes at the board's next deadline, in `pause` seconds at the earliest."""
+        deadline = self.board.next_deadline()
+        if self._alarm and deadline == self._alarm_for:
+            return
+        if self._alarm:
+            self._alarm.cancel()
+        self._alarm, self._alarm_for = None, deadline
+        if deadline is not None:
+            # Deadlines are of the wall clock, which may be set: never sleep for long.
+            delay = min(max(deadline - self._clock(), pause), _LONGEST_SLEEP)
+            self._alarm = asyncio.get_running_loop().call_later(delay, self._expire)
+
+
+def _write_down(changes: Iterable[Change]) -> None:
+    for change in changes:
+        if isinstance(change, AttachmentChange):
+            _write_attachment(change)
+        else:
+            _write_request(change)
+
+
+def _write_attachment(change: AttachmentChange) -> None:
+    name, before, after = change
+    if after is None:
+        _log.info("debug attachment removed", attachment=name)
+    elif before is None:
+        spec = after.spec
+        _log.info(
+            "debug attachment created",
+            attachment=name,
+            image=spec.image,
+            node=spec.node,
+            request=spec.debug_request,
+            holder=spec.holder,
+        )
+    else:
+        news = {
+            field: value
+            for field in ("state", "phase", "agent", "pid", "debugger", "reason", "message", "outcome")
+            if (value := getattr(after.status, field)) != getattr(before.status, field)
+        }
+        _log.info("debug attachment changed", attachment=name, **news)
+
+
+def _write_request(change: RequestChange) -> None:
+    name, before, after = change
+    if after is None:
+        _log.info("debug request removed", request=name)
+    elif before is None:
+        _log.info("debug request created", request=name, image=after.spec.image, debugger=after.spec.debugger)
+    else:
+        _log.info("debug request matched", request=name, attachment=after.status.debug_attachment_ref)

@@ -1,0 +1,136 @@
+"""Objects in one SQLite file: a row each, in the order of their creation, the object as JSON.
+
+WAL with synchronous=NORMAL: what was answered survives the end of the process, however it ends; a power cut may take
+the last moments. The file belongs to one coordinator at a time.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from coordinator.decision import AttachmentChange, Change, RequestChange
+from squash.errors import ApiError, SettingError
+from squash.logs import Log
+from squash.model import DebugAttachment, DebugRequest
+from squash.reasons import Reason
+
+APPLICATION_ID = 0x73717568
+"""Tells our files from those of other programs (SQLite's header, offset 68)."""
+SCHEMA = 1
+_TABLES = """
+    CREATE TABLE objects (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL,
+        body BLOB NOT NULL, UNIQUE (kind, name)) STRICT;
+    CREATE TABLE probe (id INTEGER PRIMARY KEY, writes INTEGER NOT NULL) STRICT;
+    INSERT INTO probe VALUES (0, 0);
+"""
+_PUT = """
+    INSERT INTO objects (kind, name, body) VALUES (?, ?, ?) ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body
+"""
+_DROP = "DELETE FROM objects WHERE kind = ? AND name = ?"
+_ATTACHMENT, _REQUEST = "attachment", "request"
+_log = Log("store")
+
+
+class SqliteStore:
+    """Raises SettingError when the file cannot be used: not ours, newer than we, in use, or without permission."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._encode = msgspec.json.Encoder().encode
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+        except OSError as error:
+            raise self._unusable(f"{error.strerror}") from error
+        try:
+            self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise self._unusable(_meaning(error)) from error
+        try:
+            self._open()
+        except SettingError:
+            self._db.close()
+            raise
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self._unusable(_meaning(error)) from error
+
+    def load(self) -> Iterator[Change]:
+        attachments, requests = msgspec.json.Decoder(DebugAttachment), msgspec.json.Decoder(DebugRequest)
+        try:
+            for kind, name, body in self._db.execute("SELECT kind, name, body FROM objects ORDER BY number"):
+                if kind == _ATTACHMENT:
+                    yield AttachmentChange(name, None, attachments.decode(body))
+                else:
+                    yield RequestChange(name, None, requests.decode(body))
+        except sqlite3.Error as error:
+            raise self._unusable(_meaning(error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._unusable(f"its {kind} {name} cannot be read: {error}") from error
+
+    def save(self, changes: Iterable[Change]) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for change in changes:
+                kind = _ATTACHMENT if isinstance(change, AttachmentChange) else _REQUEST
+                if change.after is None:
+                    self._db.execute(_DROP, (kind, change.name))
+                else:
+                    self._db.execute(_PUT, (kind, change.name, self._encode(change.after)))
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._refusal(error) from error
+
+    def probe(self) -> None:
+        try:
+            self._db.execute("UPDATE probe SET writes = writes + 1")
+        except sqlite3.Error as error:
+            raise self._refusal(error) from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _open(self) -> None:
+        # Exclusive from the first access on: a second coordinator is refused, and no shared memory file is needed.
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        (schema,) = self._db.execute("PRAGMA user_version").fetchone()
+        (owner,) = self._db.execute("PRAGMA application_id").fetchone()
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if tables and owner != APPLICATION_ID:
+            raise self._unusable("it is another program's database")
+        if schema > SCHEMA:
+            raise self._unusable(f"its schema is {schema}, and this version of squash knows up to {SCHEMA}: upgrade")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        # Taking the lock is what tells two coordinators apart, so it comes before the first look at the objects.
+        self._db.execute("BEGIN EXCLUSIVE")
+        if not tables:
+            for statement in _TABLES.split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+        self._db.execute("COMMIT")
+
+    def _refusal(self, error: sqlite3.Error) -> ApiError:
+        message = _meaning(error)
+        _log.error("cannot write", database=self._path, error=message)
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error as second:
+            _log.error("cannot roll back", database=self._path, error=_meaning(second))
+        return ApiError(503, Reason.STORE_UNAVAILABLE, f"the store cannot be written: {message}")
+
+    def _unusable(self, why: str) -> SettingError:
+        return SettingError(f"database = {str(self._path)!r} cannot be used: {why} (choose another with --database)")
+
+
+def _meaning(error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorname", "")
+    if code.startswith("SQLITE_BUSY"):
+        return "another squash-coordinator uses it"
+    if code == "SQLITE_NOTADB":
+        return "it is no SQLite database"
+    return f"{error} ({code})" if code else str(error)

@@ -1,0 +1,154 @@
+"""The calls of the REST API as values: what to send, and what type the answer has. No transport in here."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from squash.errors import ApiError
+from squash.model import (
+    AttachmentPatch,
+    Changes,
+    DebugAttachment,
+    DebugRequest,
+    Metadata,
+    Refusal,
+    State,
+    StatusPatch,
+    Struct,
+)
+from squash.reasons import Reason
+
+BASE = "/api/v2"
+T = TypeVar("T")
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request to the coordinator and the type of its answer. `wait` is the length of a long poll in seconds."""
+
+    method: str
+    path: str
+    answer: type[T]
+    body: bytes | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    wait: float | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        headers = {"content-type": "application/json"} if self.body is not None else {}
+        return headers | ({"x-timeout": f"{self.wait:.3f}"} if self.wait is not None else {})
+
+
+class About(Struct, frozen=True, kw_only=True):
+    """`info` of the coordinator's OpenAPI document."""
+
+    version: str
+
+
+class Document(Struct, frozen=True, kw_only=True):
+    """The coordinator's OpenAPI document, as far as a client wants to know it."""
+
+    info: About
+
+
+def document() -> Call[Document]:
+    return Call("GET", "/openapi.json", Document)
+
+
+def create_attachment(attachment: DebugAttachment) -> Call[DebugAttachment]:
+    return Call("POST", f"{BASE}/debugattachment", DebugAttachment, _encode(attachment))
+
+
+def get_attachment(name: str, *, wait: float | None = None) -> Call[DebugAttachment]:
+    """With `wait`, answers when the attachment is attached or in error."""
+    return Call("GET", _path("debugattachment", name), DebugAttachment, params=_waiting(wait), wait=wait)
+
+
+def list_attachments(
+    *,
+    node: str | None = None,
+    states: Iterable[State] = (),
+    names: Iterable[str] = (),
+    wait: float | None = None,
+) -> Call[list[DebugAttachment]]:
+    """With `wait`, answers as soon as the filtered list is not empty."""
+    params = _filters(node=node, states=",".join(states), names=",".join(names)) | _waiting(wait)
+    return Call("GET", f"{BASE}/debugattachment", list[DebugAttachment], params=params, wait=wait)
+
+
+def patch_attachment(name: str, status: StatusPatch) -> Call[DebugAttachment]:
+    body = _encode(AttachmentPatch(metadata=Metadata(name=name), status=status))
+    return Call("PATCH", _path("debugattachment", name), DebugAttachment, body)
+
+
+def delete_attachment(name: str) -> Call[None]:
+    return Call("DELETE", _path("debugattachment", name), type(None))
+
+
+def release_attachment(name: str) -> Call[DebugAttachment]:
+    """Lets the held request go without a debugger."""
+    return Call("POST", _path("debugattachment", name) + "/release", DebugAttachment)
+
+
+def create_request(request: DebugRequest) -> Call[DebugRequest]:
+    return Call("POST", f"{BASE}/debugrequest", DebugRequest, _encode(request))
+
+
+def get_request(name: str, *, wait: float | None = None) -> Call[DebugRequest]:
+    """With `wait`, answers when the request is matched."""
+    return Call("GET", _path("debugrequest", name), DebugRequest, params=_waiting(wait), wait=wait)
+
+
+def list_requests() -> Call[list[DebugRequest]]:
+    return Call("GET", f"{BASE}/debugrequest", list[DebugRequest])
+
+
+def delete_request(name: str) -> Call[None]:
+    return Call("DELETE", _path("debugrequest", name), type(None))
+
+
+def changes(
+    *,
+    since: str = "",
+    node: str | None = None,
+    holder: str | None = None,
+    states: Iterable[State] = (),
+    names: Iterable[str] = (),
+    wait: float | None = None,
+) -> Call[Changes]:
+    """Attachments that changed after revision `since` (all of them when it is empty or forgotten)."""
+    filters = _filters(since=since, node=node, holder=holder, states=",".join(states), names=",".join(names))
+    params = filters | _waiting(wait)
+    return Call("GET", f"{BASE}/changes", Changes, params=params, wait=wait)
+
+
+def _path(kind: str, name: str) -> str:
+    return f"{BASE}/{kind}/{quote(name, safe='')}"
+
+
+def _filters(**given: str | None) -> dict[str, str]:
+    return {key: value for key, value in given.items() if value}
+
+
+def _waiting(wait: float | None) -> dict[str, str]:
+    return {"wait": "true"} if wait is not None else {}
+
+
+def decode(call: Call[T], where: str, code: int, content: bytes) -> T:
+    """The value of an answer with status `code` from the server `where`. Raises ApiError unless it is a good one."""
+    if 200 <= code < 300:
+        try:
+            return msgspec.json.decode(content, type=call.answer) if content else msgspec.convert(None, call.answer)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            message = f"{where}{call.path} answered what is no {call.answer}: {error}"
+            raise ApiError(code, Reason.COORDINATOR_REFUSED, message) from error
+    try:
+        refusal = msgspec.json.decode(content, type=Refusal)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = content[:200].decode(errors="replace")
+        raise ApiError(code, Reason.COORDINATOR_REFUSED, f"{where}{call.path} answered {code}: {text}") from None
+    raise ApiError(code, refusal.reason, refusal.message)

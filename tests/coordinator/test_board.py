@@ -1,0 +1,349 @@
+"""The board: single rules, and a state machine that tries everything in any order."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from coordinator.board import Board, Policy
+from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
+from squash.errors import ApiError
+from squash.model import (
+    AttachmentPatch,
+    AttachmentSpec,
+    DebugAttachment,
+    DebugRequest,
+    HoldUntil,
+    Metadata,
+    Outcome,
+    Phase,
+    RequestSpec,
+    State,
+    StatusPatch,
+)
+from squash.reasons import Reason
+
+POLICY = Policy(request_ttl=100, retention=50)
+
+
+def board() -> Board:
+    numbers = count(1)
+    return Board(POLICY, lambda: f"made-{next(numbers)}")
+
+
+def do(on: Board, decision: Decision[Any]) -> Any:
+    on.apply(decision.changes)
+    return decision.result
+
+
+def wish(on: Board, image: str = "i", debugger: str = "", now: float = 0.0, **spec: Any) -> DebugRequest:
+    wanted = DebugRequest(spec=RequestSpec(image=image, debugger=debugger, **spec))
+    result: DebugRequest = do(on, on.create_request(wanted, now))
+    return result
+
+
+def marked(on: Board, image: str = "i", now: float = 0.0, name: str | None = None, **spec: Any) -> DebugAttachment:
+    spec = {"match_request": True} | spec
+    wanted = DebugAttachment(
+        metadata=Metadata(name=name), spec=AttachmentSpec(attachment={"pod": "p"}, image=image, **spec)
+    )
+    result: DebugAttachment = do(on, on.create_attachment(wanted, now))
+    return result
+
+
+def patch(on: Board, name: str, now: float = 0.0, **status: Any) -> DebugAttachment:
+    result: DebugAttachment = do(on, on.patch_attachment(name, AttachmentPatch(status=StatusPatch(**status)), now))
+    return result
+
+
+def refusal(reason: Reason, code: int) -> Any:
+    return pytest.raises(ApiError, check=lambda error: (error.code, error.reason) == (code, reason))
+
+
+def test_matched_attachment_inherits_from_the_request() -> None:
+    on = board()
+    request = wish(on, debugger="gdb", process_name="app", hold_until=HoldUntil.READY)
+    spec = marked(on).spec
+    assert (spec.debugger, spec.process_name, spec.hold_until) == ("gdb", "app", HoldUntil.READY)
+    assert spec.debug_request == request.name
+    assert on.request(request.name).status.debug_attachment_ref == "made-2"
+
+
+def test_what_the_request_leaves_open_the_attachment_keeps() -> None:
+    on = board()
+    wish(on)
+    spec = marked(on, debugger="gdb", process_name="app", hold_until=HoldUntil.READY).spec
+    assert (spec.debugger, spec.process_name, spec.hold_until) == ("gdb", "app", HoldUntil.READY)
+
+
+def test_oldest_matches_first_and_each_once() -> None:
+    on = board()
+    names = [wish(on).name for _ in range(3)]
+    assert [marked(on).spec.debug_request for _ in range(3)] == names
+    with refusal(Reason.NO_PENDING_REQUEST, 404):
+        marked(on)
+
+
+def test_refusal_says_what_those_that_wait_ask_for() -> None:
+    on = board()
+    wish(on, debugger="dlv", process_name="app")
+    with pytest.raises(ApiError, match="debugger dlv, process app") as caught:
+        marked(on, debugger="gdb")
+    assert caught.value.reason is Reason.NO_PENDING_REQUEST
+
+
+def test_expired_request_does_not_match_even_before_it_is_removed() -> None:
+    on = board()
+    wish(on, ttl=10)
+    young = wish(on, ttl=20)
+    assert marked(on, now=10).spec.debug_request == young.name
+    with refusal(Reason.NO_PENDING_REQUEST, 404):
+        wish(on, image="j", ttl=1)
+        marked(on, image="j", now=1)
+
+
+def test_sender_cannot_write_what_is_the_coordinators() -> None:
+    on = board()
+    attachment = marked(on, match_request=None, debug_request="forged")
+    assert attachment.spec.debug_request is None
+    assert attachment.status.state is State.NONE
+
+
+def test_names_are_taken_once() -> None:
+    on = board()
+    marked(on, name="a", match_request=None)
+    do(on, on.create_request(DebugRequest(metadata=Metadata(name="a"), spec=RequestSpec(image="i", debugger="")), 0))
+    with refusal(Reason.NAME_TAKEN, 409):
+        marked(on, name="a", match_request=None)
+    with refusal(Reason.NAME_TAKEN, 409):
+        on.create_request(DebugRequest(metadata=Metadata(name="a"), spec=RequestSpec(image="i", debugger="")), 0)
+
+
+def test_release_before_and_after_the_request_has_gone() -> None:
+    on = board()
+    held, gone = marked(on, match_request=None).name, marked(on, match_request=None).name
+    patch(on, gone, state=State.ATTACHED)
+    released = do(on, on.release_attachment(held, 1))
+    assert released.status.reason is Reason.RELEASED
+    assert on.release_attachment(held, 2) == Decision((), released)
+    with pytest.raises(ApiError, match="gone on already"):
+        on.release_attachment(gone, 1)
+    with refusal(Reason.NOT_FOUND, 404):
+        on.release_attachment("nobody", 1)
+
+
+def test_deleted_request_lets_go_what_is_held_for_it() -> None:
+    on = board()
+    requests = [wish(on).name for _ in range(2)]
+    held, attached = marked(on).name, marked(on).name
+    patch(on, attached, state=State.ATTACHED)
+    for request in requests:
+        do(on, on.delete_request(request, 1))
+    assert on.attachment(held).status.reason is Reason.RELEASED
+    assert on.attachment(attached).status.state is State.ATTACHED
+    assert not on.requests
+    assert on.delete_request("nobody", 1).changes == ()
+
+
+def test_deleted_attachment_takes_its_request_along() -> None:
+    on = board()
+    wish(on)
+    do(on, on.delete_attachment(marked(on).name))
+    assert not on.attachments
+    assert not on.requests
+    assert on.delete_attachment("nobody").changes == ()
+
+
+def test_patch_names_its_object_or_none() -> None:
+    on = board()
+    name = marked(on, match_request=None).name
+    with refusal(Reason.NAME_MISMATCH, 400):
+        on.patch_attachment(name, AttachmentPatch(metadata=Metadata(name="other")), 0)
+    with refusal(Reason.NOT_FOUND, 404):
+        on.patch_attachment("nobody", AttachmentPatch(), 0)
+    assert on.patch_attachment(name, AttachmentPatch(metadata=Metadata(name=name)), 0).changes == ()
+
+
+def test_time_ends_what_nobody_ended() -> None:
+    on = board()
+    wish(on)
+    name = marked(on, ttl=10).name
+    waiting = wish(on, ttl=5).name
+    assert on.next_deadline() == 5
+    do(on, on.expire(5))
+    assert waiting not in on.requests
+    do(on, on.expire(10))
+    assert on.attachment(name).status.reason is Reason.EXPIRED
+    assert on.next_deadline() == 60
+    do(on, on.expire(59.9))
+    assert name in on.attachments
+    do(on, on.expire(60))
+    assert not on.attachments
+    assert not on.requests
+    assert on.next_deadline() is None
+
+
+def test_much_expires_in_parts() -> None:
+    on = board()
+    for _ in range(1_500):
+        wish(on, ttl=1)
+    rounds = 0
+    while on.requests:
+        do(on, on.expire(1))
+        rounds += 1
+    assert rounds == 2
+
+
+IMAGES = st.sampled_from(["i", "j"])
+OPEN_OR = st.sampled_from(["", "x", "y"])
+TTL = st.none() | st.integers(1, 40)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Everything that may come, in any order; a store that sometimes fails, and restarts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.board = board()
+        self.now = 0.0
+        self.kept: dict[tuple[type, str], Change] = {}
+        self.refusals: set[tuple[int, Reason]] = set()
+        self.bound: dict[str, str] = {}
+        self.ranks: dict[str, tuple[int, int]] = {}
+
+    def keep(self, decision: Decision[Any]) -> None:
+        for change in decision.changes:
+            key = type(change), change.name
+            if change.after is None:
+                self.kept.pop(key)
+            elif isinstance(change, AttachmentChange):
+                self.kept[key] = AttachmentChange(change.name, None, change.after)
+            else:
+                self.kept[key] = RequestChange(change.name, None, change.after)
+        self.board.apply(decision.changes)
+
+    def pick(self, names: Any, number: int) -> str:
+        known = sorted(names)
+        return known[number % len(known)] if known else "nobody"
+
+    @rule(image=IMAGES, debugger=OPEN_OR, process=OPEN_OR, ttl=TTL, kept=st.booleans())
+    def ask(self, image: str, debugger: str, process: str, ttl: float | None, kept: bool) -> None:
+        spec = RequestSpec(image=image, debugger=debugger, process_name=process, ttl=ttl)
+        decision = self.board.create_request(DebugRequest(spec=spec), self.now)
+        if kept:
+            self.keep(decision)
+
+    @rule(image=IMAGES, debugger=OPEN_OR, process=OPEN_OR, ttl=TTL, match=st.booleans(), kept=st.booleans())
+    def arrive(self, image: str, debugger: str, process: str, ttl: float | None, match: bool, kept: bool) -> None:
+        spec = AttachmentSpec(
+            attachment={}, image=image, debugger=debugger, process_name=process, ttl=ttl, match_request=match, node="n"
+        )
+        expected = self.expected(spec) if match else None
+        if match and expected is None:
+            with refusal(Reason.NO_PENDING_REQUEST, 404):
+                self.board.create_attachment(DebugAttachment(spec=spec), self.now)
+            return
+        decision = self.board.create_attachment(DebugAttachment(spec=spec), self.now)
+        assert decision.result.spec.debug_request == expected
+        if kept:
+            self.keep(decision)
+            if expected:
+                assert expected not in self.bound, "two attachments on one request"
+                self.bound[expected] = decision.result.name
+
+    def expected(self, spec: AttachmentSpec) -> str | None:
+        """The oldest request that fits, by a plain look at all of them."""
+        for name, request in self.board.requests.items():
+            wanted = request.spec
+            if (
+                not request.status.debug_attachment_ref
+                and (request.status.created or 0) + (wanted.ttl or POLICY.request_ttl) > self.now
+                and wanted.image == spec.image
+                and (not wanted.debugger or not spec.debugger or wanted.debugger == spec.debugger)
+                and (not wanted.process_name or not spec.process_name or wanted.process_name == spec.process_name)
+            ):
+                return name
+        return None
+
+    @rule(
+        number=st.integers(0, 9),
+        state=st.none() | st.sampled_from(State),
+        phase=st.none() | st.sampled_from(Phase),
+        outcome=st.none() | st.sampled_from(Outcome),
+        kept=st.booleans(),
+    )
+    def report(
+        self, number: int, state: State | None, phase: Phase | None, outcome: Outcome | None, kept: bool
+    ) -> None:
+        name = self.pick(self.board.attachments, number)
+        wanted = AttachmentPatch(status=StatusPatch(state=state, phase=phase, outcome=outcome))
+        decision = self.unless_refused(lambda: self.board.patch_attachment(name, wanted, self.now))
+        if kept:
+            self.keep(decision)
+
+    @rule(number=st.integers(0, 9), what=st.sampled_from(["release", "delete", "withdraw"]), kept=st.booleans())
+    def end(self, number: int, what: str, kept: bool) -> None:
+        name = self.pick(self.board.attachments, number)
+        request = self.pick(self.board.requests, number)
+        decision: Decision[Any]
+        if what == "release":
+            decision = self.unless_refused(lambda: self.board.release_attachment(name, self.now))
+        elif what == "delete":
+            decision = self.board.delete_attachment(name)
+        else:
+            decision = self.board.delete_request(request, self.now)
+        if kept:
+            self.keep(decision)
+
+    def unless_refused(self, decide: Callable[[], Decision[Any]]) -> Decision[Any]:
+        try:
+            return decide()
+        except ApiError as error:
+            self.refusals.add((error.code, error.reason))
+            return Decision((), None)
+
+    @invariant()
+    def refusals_are_of_the_known_kinds(self) -> None:
+        assert self.refusals <= {(404, Reason.NOT_FOUND), (409, Reason.ILLEGAL_STEP)}
+
+    @rule(seconds=st.integers(1, 30), kept=st.booleans())
+    def pass_time(self, seconds: int, kept: bool) -> None:
+        self.now += seconds
+        decision = self.board.expire(self.now)
+        if kept:
+            self.keep(decision)
+            deadline = self.board.next_deadline()
+            assert deadline is None or deadline > self.now
+
+    @rule()
+    def restart(self) -> None:
+        before, names = self.board, self.board._new_name
+        self.board = Board(POLICY, names)
+        self.board.apply(self.kept.values())
+        assert self.board.next_deadline() == before.next_deadline()
+
+    @invariant()
+    def board_is_what_was_kept(self) -> None:
+        attachments = {name: kept.after for (kind, name), kept in self.kept.items() if kind is AttachmentChange}
+        requests = {name: kept.after for (kind, name), kept in self.kept.items() if kind is RequestChange}
+        assert self.board.attachments == attachments
+        assert self.board.requests == requests
+        assert self.board.pending == sum(not one.status.debug_attachment_ref for one in self.board.requests.values())
+        assert {one.name for one in self.board.of_node("n")} == set(attachments)
+
+    @invariant()
+    def all_move_forward_only(self) -> None:
+        for name, attachment in self.board.attachments.items():
+            rank = attachment.status.state.rank, (attachment.status.phase or Phase.LOCATED).rank
+            before = self.ranks.get(name, (0, 0))
+            assert rank[0] >= before[0]
+            assert rank[1] >= before[1]
+            self.ranks[name] = rank
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)

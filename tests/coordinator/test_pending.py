@@ -1,0 +1,47 @@
+"""The index of waiting requests against a plain look at all of them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.pending import OPEN, Pending
+
+IMAGES = st.sampled_from(["a", "b"])
+CHOICES = st.sampled_from([OPEN, "x", "y"])
+WISHES = st.tuples(IMAGES, CHOICES, CHOICES)
+
+
+def fits(wish: tuple[str, str, str], image: str, debugger: str, process: str) -> bool:
+    return (
+        wish[0] == image
+        and (OPEN in (wish[1], debugger) or wish[1] == debugger)
+        and (OPEN in (wish[2], process) or wish[2] == process)
+    )
+
+
+@given(st.lists(st.one_of(WISHES, st.integers(0, 30)), max_size=40), WISHES, st.sets(st.integers(0, 30)))
+def test_index_equals_a_scan(
+    steps: list[tuple[str, str, str] | int], ask: tuple[str, str, str], unusable: set[int]
+) -> None:
+    pending, plain = Pending(), dict[str, tuple[str, str, str]]()
+    for number, step in enumerate(steps):
+        if isinstance(step, int):
+            pending.remove(str(step))
+            plain.pop(str(step), None)
+        else:
+            pending.add(str(number), *step)
+            plain[str(number)] = step
+    usable = {name: wish for name, wish in plain.items() if int(name) not in unusable}
+    expected = next((name for name, wish in usable.items() if fits(wish, *ask)), None)
+    assert pending.oldest(*ask, usable=usable.__contains__) == expected
+    assert list(pending.of_image(ask[0])) == [name for name, wish in plain.items() if wish[0] == ask[0]]
+    assert len(pending) == len(plain)
+    assert all(name in pending for name in plain)
+
+
+def test_all_gone_leaves_nothing() -> None:
+    pending = Pending()
+    for number in range(100):
+        pending.add(str(number), f"image{number}", "gdb", OPEN)
+    for number in range(100):
+        pending.remove(str(number))
+    assert not pending._buckets
