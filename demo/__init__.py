@@ -1,0 +1,1 @@
+"""Small services with a real bug, and the story that `make demo` tells of them."""

@@ -1,0 +1,96 @@
+"""A small client of the Debug Adapter Protocol, as an editor would speak it, over a unix socket."""
+
+import itertools
+import json
+import socket
+from collections import deque
+from types import TracebackType
+from typing import Any, Self
+
+Json = dict[str, Any]
+
+
+class DapError(Exception):
+    """The debugger refused a request, or left."""
+
+
+class Dap:
+    """Blocking; `timeout` in seconds for each answer and event."""
+
+    def __init__(self, address: str, timeout: float = 20.0) -> None:
+        """`address` as in `status.debug_server_address`: `unix:/path`."""
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(timeout)
+        self._socket.connect(address.removeprefix("unix:"))
+        self._file = self._socket.makefile("rb")
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, Json] = {}
+        self._events: deque[Json] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def attach(self, breakpoints: dict[str, list[int]]) -> Json:
+        """The whole handshake, with breakpoints by file, up to configurationDone. Returns the breakpoints as set."""
+        self.ask("initialize", adapterID="squash", pathFormat="path", linesStartAt1=True, columnsStartAt1=True)
+        attach = self.send("attach", justMyCode=False)
+        self.event("initialized")
+        found = {}
+        for path, lines in breakpoints.items():
+            wanted = [{"line": line} for line in lines]
+            found[path] = self.ask("setBreakpoints", source={"path": path}, breakpoints=wanted)["breakpoints"]
+        self.ask("configurationDone")
+        self.answer(attach)
+        return found
+
+    def ask(self, command: str, **arguments: Any) -> Json:
+        """Sends a request and returns the body of its answer. Raises DapError."""
+        return self.answer(self.send(command, **arguments))
+
+    def send(self, command: str, **arguments: Any) -> int:
+        number = next(self._numbers)
+        body = json.dumps({"seq": number, "type": "request", "command": command, "arguments": arguments}).encode()
+        self._socket.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        return number
+
+    def answer(self, number: int) -> Json:
+        while number not in self._answers:
+            self._read()
+        found = self._answers.pop(number)
+        if not found["success"]:
+            raise DapError(f"{found['command']}: {found.get('message')}")
+        body: Json = found.get("body") or {}
+        return body
+
+    def event(self, name: str) -> Json:
+        """The body of the next event of this name; others before it are dropped."""
+        while True:
+            while self._events:
+                event = self._events.popleft()
+                if event["event"] == name:
+                    body: Json = event.get("body") or {}
+                    return body
+            self._read()
+
+    def _read(self) -> None:
+        length = 0
+        while line := self._file.readline().strip():
+            key, _, value = line.partition(b":")
+            if key.lower() == b"content-length":
+                length = int(value)
+        if not length:
+            raise DapError("the debugger closed the connection")
+        message = json.loads(self._file.read(length))
+        if message["type"] == "response":
+            self._answers[message["request_seq"]] = message
+        elif message["type"] == "event":
+            self._events.append(message)
