@@ -10,7 +10,7 @@ from squash import procfs
 
 @dataclass(frozen=True)
 class Process:
-    """Facts of /proc/PID, read once. `start_time` (clock ticks since boot) tells it from a later one of the same pid."""
+    """Facts of /proc/PID, read once. `start_time` (clock ticks since boot) tells it from a later pid of that number."""
 
     pid: int
     start_time: int

@@ -1,5 +1,6 @@
 """Facts that Linux tells of processes and sockets under /proc (proc(5)). Reads only; a process that is gone is None."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,12 @@ class Stat(NamedTuple):
 
 def pids() -> Iterator[int]:
     """Every process visible here."""
-    for entry in os.scandir(PROC):
-        if entry.name.isdigit():
-            yield int(entry.name)
+    # Read as a whole: a caller who stops early must not leave the directory open.
+    with os.scandir(PROC) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        if name.isdigit():
+            yield int(name)
 
 
 def stat(pid: int) -> Stat | None:
@@ -68,13 +72,20 @@ def listener_of(port: int) -> Stat | None:
     if not wanted:
         return None
     for pid in pids():
-        try:
-            links = {os.readlink(entry.path) for entry in os.scandir(PROC / str(pid) / "fd")}
-        except OSError:
-            continue
-        if links & wanted:
+        if wanted & set(_open_files(pid)):
             return stat(pid)
     return None
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    try:
+        with os.scandir(PROC / str(pid) / "fd") as entries:
+            for entry in entries:
+                # Any of them may be closed by now.
+                with contextlib.suppress(OSError):
+                    yield os.readlink(entry.path)
+    except OSError:
+        return
 
 
 def _listening_inodes(port: int) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""`squashctl`: the developer's front door. Installed packages add commands by the entry points `squash.commands`."""

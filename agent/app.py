@@ -1,0 +1,52 @@
+"""`squash-agent`: wires the agent and runs it until SIGTERM."""
+
+import asyncio
+import contextlib
+import signal
+
+import uvloop
+
+from agent import containers, debuggers
+from agent.attach import Tools
+from agent.loop import Loop
+from agent.places import Places
+from agent.targets import Targets
+from squash import logs, options, serve
+from squash.client import AsyncClient
+from squash.errors import SettingError
+from squash.settings import AgentSettings
+from squash.tasks import spawn
+
+DESCRIPTION = "Attaches native debuggers to the processes of this node when the coordinator says so."
+
+
+async def run(settings: AgentSettings) -> None:
+    """Runs the agent until SIGTERM or SIGINT; every debugger is detached then. Raises SettingError."""
+    places = Places(settings.runtime_dir)
+    async with AsyncClient(settings.server_url) as client:
+        tools = Tools(
+            agent=places.identity,
+            settings=settings,
+            client=client,
+            containers=containers.load(settings.containers),
+            debuggers=debuggers.installed(),
+            places=places,
+            targets=Targets(),
+            slots=asyncio.Semaphore(settings.concurrency),
+        )
+        work = spawn(Loop(tools).run(), "loop")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        serve.announce("squash-agent", f"node {settings.node}")
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+    places.close()
+
+
+def main() -> None:
+    settings = options.load_or_exit(AgentSettings, "agent", DESCRIPTION)
+    logs.setup(settings.log_level, settings.log_format)
+    try:
+        uvloop.run(run(settings))
+    except SettingError as error:
+        options.die("agent", error, 2)

@@ -1,0 +1,215 @@
+"""One attachment on this node, from the claim to the detach: a ladder of steps, each reported as it is reached."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from agent.containers import Containers
+from agent.debuggers import Attempt, Debugger, DebugServer, Target, choose
+from agent.places import Places
+from agent.process import Process
+from agent.report import Reporter
+from agent.sessions import Session
+from agent.targets import Targets
+from squash.client import AsyncClient
+from squash.errors import SquashError
+from squash.logs import Log
+from squash.model import DebugAttachment, HoldUntil, Phase, State, StatusPatch
+from squash.reasons import Reason
+from squash.settings import AgentSettings
+from squash.tasks import spawn
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every attachment of this agent shares."""
+
+    agent: str
+    """The agent's identity, which stays the same across restarts."""
+    settings: AgentSettings
+    client: AsyncClient
+    containers: Containers
+    debuggers: Mapping[str, Debugger]
+    places: Places
+    targets: Targets
+    slots: asyncio.Semaphore
+
+
+class Attachment:
+    """`run` lives as long as the debugger sits in the process; `end` asks it to come out."""
+
+    def __init__(self, wanted: DebugAttachment, tools: Tools) -> None:
+        self._wanted = wanted
+        self._tools = tools
+        self._log = Log("attach", attachment=wanted.name)
+        self._ending: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
+        self._reporter = Reporter(tools.client, wanted.name, self._log, lambda: self.end(Reason.DELETED))
+        self._attached = False
+        self._process: Process | None = None
+        """The process that this attachment has taken."""
+
+    def end(self, reason: Reason) -> None:
+        """The debugger is to be detached. Idempotent; the first reason counts."""
+        if not self._ending.done():
+            self._ending.set_result(reason)
+        if self._process:
+            self._tools.targets.leaving(self._process)
+
+    async def run(self) -> None:
+        if not await self._claim():
+            return
+        reporting = spawn(self._reporter.run(), f"report {self._wanted.name}")
+        try:
+            try:
+                reason, message = await self._attach_and_serve(), ""
+            except SquashError as error:
+                reason, message = error.reason, error.message
+            self._report_end(reason, message)
+            # What the coordinator does not hear now it hears at the next start: the attachment is ours until then.
+            await asyncio.wait({spawn(self._reporter.flush(), "last report")}, timeout=5)
+        finally:
+            reporting.cancel()
+
+    async def _claim(self) -> bool:
+        """Makes the attachment this agent's; False when it is somebody else's or over."""
+        return await self._reporter.deliver(StatusPatch(state=State.ATTACHING, agent=self._tools.agent))
+
+    async def _attach_and_serve(self) -> Reason:
+        """Returns why it is over; the debugger is out then."""
+        async with self._tools.slots:
+            if self._ending.done():
+                return self._ending.result()
+            self._report(phase=Phase.RESOLVING)
+            process, debugger = await self._resolve()
+            self._log.info("resolved", pid=process.pid, debugger=debugger.name)
+            await self._tools.targets.occupy(process, self._wanted.name)
+            self._process = process
+            if self._ending.done():
+                self._tools.targets.leave(process)
+                return self._ending.result()
+            place = self._tools.places.make(debugger.name)
+            target = Target(process, place.directory)
+            server: DebugServer | None = None
+            try:
+                server = await self._attach(debugger, target)
+            finally:
+                if server is None:
+                    self._tools.places.remove(place)
+                    self._tools.targets.leave(process)
+        try:
+            return await self._serve(debugger, server, process, place.socket)
+        finally:
+            self._tools.targets.leaving(process)
+            await server.detach()
+            self._tools.places.remove(place)
+            self._tools.targets.leave(process)
+            self._log.info("detached", pid=process.pid)
+
+    async def _resolve(self) -> tuple[Process, Debugger]:
+        spec = self._wanted.spec
+        processes = await self._tools.containers.processes(spec.attachment)
+        return pick(processes, self._tools.debuggers, spec.debugger or "", spec.process_name or "")
+
+    async def _attach(self, debugger: Debugger, target: Target) -> DebugServer:
+        process = target.process
+        if tracer := process.tracer:
+            raise SquashError(Reason.TRACED_BY_OTHER, f"process {process.pid} is traced by process {tracer}")
+        self._report(phase=Phase.STARTING, pid=process.pid, debugger=debugger.name, protocol=debugger.protocol)
+        try:
+            async with asyncio.timeout(self._tools.settings.attach_timeout):
+                server = await debugger.attach(target)
+        except TimeoutError:
+            limit = self._tools.settings.attach_timeout
+            raise SquashError(
+                Reason.ATTACH_TIMEOUT, f"{debugger.name} did not come up in process {process.pid} within {limit:g} s"
+            ) from None
+        finally:
+            self._log.info("attach tried", attempts=_told(target.attempts))
+        if not process.alive:
+            await server.detach()
+            raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} ended while {debugger.name} was attached")
+        return server
+
+    async def _serve(self, debugger: Debugger, server: DebugServer, process: Process, socket: Path) -> Reason:
+        session = Session(
+            server,
+            debugger.protocol,
+            socket,
+            self._log,
+            on_connected=lambda: self._report(phase=Phase.CLIENT_CONNECTED),
+            on_ready=self._ready,
+        )
+        address = await session.listen()
+        at_once = self._wanted.spec.hold_until is not HoldUntil.READY
+        self._attached = at_once
+        self._report(phase=Phase.LISTENING, debug_server_address=address, state=State.ATTACHED if at_once else None)
+        settings = self._tools.settings
+        serving = spawn(session.run(settings.first_client, settings.client_grace), "session")
+        try:
+            await asyncio.wait({serving, self._ending}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not serving.done():
+                serving.cancel()
+            await asyncio.wait({serving})
+        if self._ending.done():
+            return self._ending.result()
+        reason = serving.result()
+        return Reason.PROCESS_GONE if reason is Reason.DEBUGGER_DIED and not process.alive else reason
+
+    def _ready(self, remarks: str) -> None:
+        if self._attached:
+            self._report(phase=Phase.READY, message=remarks or None)
+        else:
+            self._attached = True
+            self._report(phase=Phase.READY, state=State.ATTACHED, message=remarks or None)
+
+    def _report(self, **fields: object) -> None:
+        given = {key: value for key, value in fields.items() if value is not None}
+        self._log.info("step", **given)
+        self._reporter.report(StatusPatch(**given))  # type: ignore[arg-type]
+
+    def _report_end(self, reason: Reason, message: str) -> None:
+        if reason in (Reason.DELETED, Reason.RELEASED):
+            return
+        failed = not self._attached or reason in (Reason.DEBUGGER_DIED, Reason.PROCESS_GONE)
+        self._report(
+            state=State.ERROR if failed else None,
+            phase=Phase.DETACHED,
+            reason=reason,
+            message=message or reason.meaning,
+        )
+
+
+def pick(
+    processes: list[Process], debuggers: Mapping[str, Debugger], debugger: str, process_name: str
+) -> tuple[Process, Debugger]:
+    """The process to debug and the debugger for it. `processes` are oldest first; empty names leave the choice open.
+
+    Of those that bear the name, the one that a debugger claims most; of equals the oldest. Raises SquashError.
+    """
+    if debugger and debugger not in debuggers:
+        known = ", ".join(sorted(debuggers))
+        raise SquashError(Reason.UNKNOWN_DEBUGGER, f"debugger {debugger!r} is not one of {known}")
+    named = [process for process in processes if not process_name or process_name in _names(process)]
+    if not named:
+        seen = ", ".join(sorted({process.comm for process in processes})) or "none"
+        wanted = f"named {process_name!r} " if process_name else ""
+        raise SquashError(Reason.PROCESS_NOT_FOUND, f"no process {wanted}in the container; it runs: {seen}")
+    usable = [debuggers[debugger]] if debugger else list(debuggers.values())
+    best = max(named, key=lambda process: max(plugin.claim(process) for plugin in usable))
+    if debugger and usable[0].claim(best) < 0:
+        raise SquashError(
+            Reason.DEBUGGER_UNSUITED, f"{debugger} does not suit process {best.pid} ({best.exe or best.comm})"
+        )
+    return best, choose(usable, best)
+
+
+def _names(process: Process) -> set[str]:
+    """What a person would call it: its executable, its own name for itself, or the script it runs."""
+    words = [process.exe, *process.cmdline[:2]]
+    return {process.comm, *(PurePath(word).name for word in words if word)}
+
+
+def _told(attempts: list[Attempt]) -> str:
+    return "; ".join(f"{a.strategy} {a.seconds * 1000:.0f} ms{': ' + a.error if a.error else ''}" for a in attempts)

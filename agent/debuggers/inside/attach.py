@@ -1,0 +1,245 @@
+"""Runs inside the process that is debugged: starts debugpy's in-process adapter and takes it out again.
+
+The injected code executes this file with three globals: DIRECTORY (where the agent listens on `agent.sock`),
+DEBUGPY (the directory of the debugpy package) and TICKET (which begins the first line of each connection).
+Python 3.8 or newer; no name of it stays behind in the process.
+
+The process opens nothing to the outside: it dials the agent. The first connection is the control line: the agent says
+`client` (a debugger's client is there: dial once more for it), `disconnect` (it has left) or `detach [PAGE]`, and gets
+one JSON object for each. When the control line ends, for whatever reason, the debugger takes itself out.
+"""
+
+import importlib.util
+import json
+import os
+import queue
+import socket
+import sys
+import threading
+
+DIRECTORY: str
+DEBUGPY: str
+TICKET: str
+
+
+class Quiet(socket.socket):
+    """A socket whose end is an error and never SIGPIPE, which would end a process that has not switched it off."""
+
+    def send(self, data, flags=0):
+        return super().send(data, flags | socket.MSG_NOSIGNAL)
+
+    def sendall(self, data, flags=0):
+        return super().sendall(data, flags | socket.MSG_NOSIGNAL)
+
+
+def dial(kind):
+    """A connection to the agent; `kind` says what for."""
+    connection = Quiet(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(DIRECTORY + "/agent.sock")
+        connection.sendall((TICKET + " " + kind + "\n").encode())
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+class Door:
+    """What pydevd takes for its listening socket: connections come in when the agent says so."""
+
+    def __init__(self):
+        self._waiting = queue.Queue()
+        self._client = None
+
+    def getsockname(self):
+        return ("", 0)
+
+    def listen(self, backlog):
+        pass
+
+    def accept(self):
+        connection = self._waiting.get()
+        if connection is None:
+            raise OSError("the door is closed")
+        return connection, ("", 0)
+
+    def open(self):
+        self._client = dial("client")
+        self._waiting.put(self._client)
+
+    def hang_up(self):
+        """Closes what the last client came by, which pydevd does not."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def close(self):
+        self._waiting.put(None)
+
+
+def load():
+    """debugpy from its place in the agent's environment: nothing else of that environment can be imported."""
+    if "debugpy" not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            "debugpy", DEBUGPY + "/__init__.py", submodule_search_locations=[DEBUGPY]
+        )
+        sys.modules["debugpy"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["debugpy"])
+    import debugpy.server.api
+    import pydevd
+
+    return debugpy.server.api, pydevd
+
+
+def start(door):
+    """Imports debugpy and starts it, waiting for clients at `door`. Leaves sys.path and os.environ as they were."""
+    path, environment = list(sys.path), dict(os.environ)
+    # For debugpy alone: it would warn on the process's stderr about modules frozen into the interpreter.
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    # Each file read gives the interpreter away, and a busy thread gives it back after this many seconds only.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0001)
+    try:
+        api, pydevd = load()
+        sys.modules["debugpy"].squash = threading.current_thread()
+    finally:
+        sys.setswitchinterval(interval)
+        sys.path[:] = path
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+
+    from _pydevd_bundle.pydevd_api import PyDevdAPI
+
+    pydevd.SetupHolder.setup = None
+    pydevd.create_server_socket = lambda host, port: door
+    # An editor's "Stop" lets go of the process instead of ending it.
+    PyDevdAPI.request_terminate_process = lambda self, py_db: self.request_disconnect(py_db, resume_threads=True)
+    api.listen.called = False
+    api.listen(("127.0.0.1", 0), in_process_debug_adapter=True)
+
+
+def disconnect(door):
+    """Removes all breakpoints, lets every thread run, and lets go of the client."""
+    import pydevd
+    from _pydevd_bundle.pydevd_api import PyDevdAPI
+
+    py_db = pydevd.get_global_debugger()
+    if py_db is not None:
+        PyDevdAPI().request_disconnect(py_db, resume_threads=True)
+    door.hang_up()
+
+
+def stop(door):
+    """Takes the debugger out: no thread of it, no tracing, full speed; it can be started again."""
+    import pydevd
+    import pydevd_tracing
+    from _pydevd_bundle.pydevd_constants import set_global_debugger
+
+    disconnect(door)
+    py_db = pydevd.get_global_debugger()
+    pydevd.stoptrace()
+    if py_db is not None:
+        # stoptrace swallows what goes wrong, as when a thread ends just then; one thread it does not count at all.
+        threads = [*py_db.created_pydb_daemon_threads, py_db._waiting_for_connection_thread]
+        for thread in threads:
+            thread.do_kill_pydev_thread()
+        for thread in threads:
+            thread.join(1)
+        set_global_debugger(None)
+    if not pydevd.PYDEVD_USE_SYS_MONITORING:
+        # pydevd leaves its trace function on the threads, which costs each call several times its time.
+        pydevd_tracing.set_trace_to_threads(untracer(sys.settrace), create_dummy_thread=False)
+    pydevd.SetupHolder.setup = None
+
+
+def untracer(settrace):
+    """A trace function that takes itself off the thread at its next call. `settrace` is the real one."""
+
+    def untrace(frame, event, arg):
+        settrace(None)
+
+    return untrace
+
+
+def release(page):
+    """Gives back the memory that the injected code came in."""
+    import ctypes
+
+    unmap = ctypes.CDLL(None).munmap
+    unmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    unmap(page, 4096)
+
+
+def unsuited():
+    """Why this process cannot be debugged so, or an empty string."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        return "its threads are gevent's: debugpy must be loaded before gevent patches them (GEVENT_SUPPORT=True)"
+    before = getattr(sys.modules.get("debugpy"), "squash", None)
+    if before is not None:
+        before.join(5)  # may still be taking itself out
+    if "pydevd" in sys.modules and sys.modules["pydevd"].get_global_debugger() is not None:
+        return "a debugger of the pydevd family is active in it already"
+    return ""
+
+
+def serve():
+    """The life of one attachment, in a thread of its own."""
+    try:
+        control = dial("control")
+    except OSError:
+        return  # the agent has given up
+    with control, control.makefile("r") as line:
+
+        def say(**what):
+            control.sendall((json.dumps(what) + "\n").encode())
+
+        try:
+            follow(line, say)
+        except OSError:
+            return
+
+
+def follow(line, say):
+    problem = unsuited()
+    if problem:
+        say(reason="debugger_unsuited", message=problem)
+        return
+    door = Door()
+    try:
+        start(door)
+    except BaseException as error:
+        import traceback
+
+        say(reason="attach_failed", message=repr(error), traceback=traceback.format_exc())
+        return
+    page = 0
+    try:
+        say(python="%d.%d.%d" % sys.version_info[:3])
+        for order in line:
+            word, _, rest = order.strip().partition(" ")
+            if word == "client":
+                door.open()
+            elif word == "disconnect":
+                disconnect(door)
+            elif word == "detach":
+                page = int(rest or 0)
+                break
+            say(done=word)
+    finally:
+        stop(door)
+        if page:
+            release(page)
+    say(done="detach")
+
+
+def main():
+    thread = threading.Thread(target=serve, name="squash", daemon=True)
+    # So that pydevd neither traces nor shows it.
+    thread.pydev_do_not_trace = True
+    thread.is_pydev_daemon_thread = True
+    thread.start()
+
+
+main()

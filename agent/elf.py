@@ -1,0 +1,59 @@
+"""Symbols of an ELF file's dynamic table (System V ABI, elf(5)), for 64-bit little-endian files.
+
+Imports the standard library only: the injector runs without site-packages.
+"""
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+_SECTION = struct.Struct("<IIQQQQIIQQ")
+_SYMBOL = struct.Struct("<IBBHQQ")
+_DYNSYM = 11
+_ET_DYN = 3
+
+
+class NotElfError(Exception):
+    """Not an ELF file of a kind that can be read here."""
+
+
+@dataclass(frozen=True)
+class Symbols:
+    relocatable: bool
+    """True when the addresses count from where the file is mapped (shared objects, position-independent programs)."""
+    addresses: dict[str, int]
+
+
+def dynamic_symbols(path: Path, names: frozenset[str]) -> Symbols:
+    """Those of `names` that the file defines. Raises NotElfError and OSError."""
+    with path.open("rb") as file:
+        try:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError as error:
+            raise NotElfError(f"{path} is empty") from error
+        with data:
+            if data[:6] != b"\x7fELF\x02\x01":
+                raise NotElfError(f"{path} is no 64-bit little-endian ELF file")
+            try:
+                return _read(data, {name.encode(): name for name in names})
+            except (struct.error, IndexError) as error:
+                raise NotElfError(f"{path} is damaged: {error}") from error
+
+
+def _read(data: mmap.mmap, wanted: dict[bytes, str]) -> Symbols:
+    (kind,) = struct.unpack_from("<H", data, 16)
+    (table,) = struct.unpack_from("<Q", data, 40)
+    size, count = struct.unpack_from("<HH", data, 58)
+    sections = [_SECTION.unpack_from(data, table + index * size) for index in range(count)]
+    found: dict[str, int] = {}
+    for section in sections:
+        if section[1] != _DYNSYM:
+            continue
+        names_at, names_size = sections[section[6]][4:6]
+        names = data[names_at : names_at + names_size]
+        at = {names.find(b"\0" + name + b"\0") + 1: name for name in wanted}
+        for entry in _SYMBOL.iter_unpack(data[section[4] : section[4] + section[5]]):
+            if entry[0] and entry[4] and entry[0] in at:
+                found[wanted[at[entry[0]]]] = entry[4]
+    return Symbols(kind == _ET_DYN, found)

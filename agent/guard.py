@@ -1,0 +1,243 @@
+"""A process between the agent and one gdbserver, that outlives the agent to free the debugged process.
+
+At the end of its input gdbserver stays, with the process frozen; killed, it leaves traps behind that kill the process.
+The guard passes bytes on and follows the protocol. When the agent's end closes, for whatever reason, it stops the
+process, removes the breakpoints and detaches, as a good client would, within LIMIT; failing that it rescues
+(agent.rescue). What a rescue needs stands in the notes, for the case that the guard itself is killed.
+
+Run with standard input a socket to the client; says on standard error `attached`, or why not, and at the end what
+went wrong if something did. Imports the standard library only, to start fast and anywhere.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+
+from agent import rescue, rsp
+from agent.farewell import Channel, LostError, Peer, forget
+from agent.rescue import Notes, Who
+from agent.rsp import Action
+
+ORDERLY, RESCUED, REFUSED, STUCK = 0, 3, 4, 5
+"""Exit status: detached in good order; freed without gdbserver's help; never attached; perhaps not free."""
+LIMIT = 4.0
+"""Seconds for taking leave of gdbserver in its own protocol; a rescue needs up to 4 more."""
+BACKLOG = 262_144
+"""Bytes that wait for one end before the other is no longer read."""
+
+
+class Guard(Peer):
+    def __init__(self, pid: int, path: Path, gdbserver: str) -> None:
+        target, guard = Who.of(pid), Who.of(os.getpid())
+        if target is None or guard is None:
+            raise LostError(f"process {pid} is gone")
+        notes = Notes(target, guard, rescue.stopped(pid))
+        notes.save(path)
+        server, words = spawn(gdbserver, pid, path)
+        super().__init__(notes._replace(server=server), path)
+        self._notes.save(path)
+        self._stderr = Channel(words, words)
+        self._client = Channel(0, 0)
+        self._from_client = rsp.Splitter()
+        self._attached = False
+        self._words = b""
+        self._swallow = 0
+        self._leave: rsp.Verdict | None = None
+
+    def run(self) -> int:
+        """The exit status."""
+        try:
+            self._relay()
+            deadline = time.monotonic() + LIMIT
+            while not self._attached:
+                self._server_tokens(self._wait(deadline))
+            self.take_leave(deadline)
+            status, words = ORDERLY, ""
+        except (LostError, rsp.ViolationError) as error:
+            status, words = RESCUED if self._attached else REFUSED, str(error)
+            if self._talk.exited:
+                status = ORDERLY  # and gdbserver with it
+        if status and not rescue.rescue(self._notes):
+            status, words = STUCK, f"process {self._notes.target.pid} could not be freed: {words}"
+        if status != STUCK:
+            forget(self._path)
+        if status:
+            self._say(words)
+        elif self._leave and self._leave.answer is not None:
+            self._client.write(rsp.packet(self._leave.answer))
+        self._flush()
+        return status
+
+    def _flush(self) -> None:
+        """The last words to the client, if it still listens."""
+        poll = select.poll()
+        poll.register(self._client.writing, select.POLLOUT)
+        while self._client.waiting and poll.poll(500):
+            self._client.write()
+
+    def _note(self, **changed: object) -> None:
+        self._notes = self._notes._replace(**changed)  # type: ignore[arg-type]
+        self._notes.save(self._path)
+
+    def _say(self, words: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, words.encode() + b"\n")
+
+    # -- while a client is there ----------------------------------------------------------------------------------
+
+    def _relay(self) -> None:
+        """Until the client leaves. Raises LostError when gdbserver does."""
+        while not self._client.end and self._leave is None:
+            ready = self._wait(None)
+            if ready.get(self._client.reading, 0) & select.POLLIN:
+                self._from_there(self._client.read())
+            elif ready.get(self._client.reading, 0):
+                self._client.end = True
+            for token in self._server_tokens(ready):
+                self._server_says(token)
+
+    def _wait(self, deadline: float | None, others: dict[int, int] | None = None) -> dict[int, int]:
+        client, others = self._client, dict(others or {})
+        if deadline is None:
+            events = select.POLLIN if len(self._server.waiting) < BACKLOG else 0
+            others[client.reading] = events | (select.POLLOUT if client.waiting else 0)
+            if len(client.waiting) >= BACKLOG:
+                others[self._server.reading] = 0
+        if not self._stderr.end:
+            others[self._stderr.reading] = select.POLLIN
+        ready = super()._wait(deadline, others)
+        if ready.pop(self._stderr.reading, 0):
+            self._hear()
+        if ready.get(client.reading, 0) & select.POLLOUT:
+            client.write()
+            ready[client.reading] &= ~select.POLLOUT
+        return ready
+
+    def _hear(self) -> None:
+        """What gdbserver says of itself; only the beginning matters."""
+        self._words = (self._words + self._stderr.read())[-4096:]
+        if not self._attached and b"Attached; pid" in self._words:
+            self._attached = True
+            self._say("attached")
+
+    def _server_tokens(self, ready: dict[int, int]) -> list[bytes]:
+        try:
+            return super()._server_tokens(ready)
+        except LostError as error:
+            if not self._stderr.end:
+                self._hear()
+            words = self._words.decode(errors="replace").strip().splitlines()
+            raise LostError(f"{error}: {words[-1]}" if words else str(error)) from None
+
+    def _from_there(self, data: bytes) -> None:
+        try:
+            for token in self._from_client.feed(data):
+                if not self._leave:
+                    self._client_says(token)
+        except rsp.ViolationError as error:
+            self._say(f"client turned away: {error}")
+            self._client.end = True
+
+    def _client_says(self, token: bytes) -> None:
+        if token == rsp.INTERRUPT:
+            if self._talk.running:
+                self._interrupt()
+        elif token == b"+" and self._swallow:
+            self._swallow -= 1
+        elif token[:1] != b"$":
+            self._server.write(token)
+        else:
+            self._client_asks(token, rsp.body(token))
+
+    def _client_asks(self, token: bytes, text: bytes) -> None:
+        action, answer = self._talk.judge(text)
+        if action is Action.FORWARD:
+            self._remember(text)
+            self._talk.sends(text)
+            self._server.write(token)
+            return
+        if self._talk.acks:
+            self._client.write(b"+")
+        if action is Action.END:
+            self._leave = rsp.Verdict(action, answer)
+        elif answer is not None:
+            self._swallow += self._talk.acks
+            self._client.write(rsp.packet(answer))
+
+    def _remember(self, text: bytes) -> None:
+        """Notes what a breakpoint is about to replace."""
+        if text[:2] != b"Z0" or not (point := rsp.Point.parse(text)) or point.address in self._notes.originals:
+            return
+        original = rescue.original(self._notes.target.pid, point.address, point.size)
+        if original is not None:
+            originals = {**self._notes.originals, point.address: original}
+            self._note(originals=originals, points=(*self._notes.points, point))
+
+    def _server_says(self, token: bytes) -> None:
+        text = rsp.body(token)
+        if token[:1] == b"$":
+            if self._interrupting and self._talk.running and text[:3] in (b"T11", b"S11"):
+                self._interrupting = False
+                # The client asked for an interrupt and looks for SIGINT.
+                token = rsp.packet(text[:1] + b"02" + text[3:])
+            self._receives(text)
+            if thread := rsp.trapped(text):
+                token = self._settle_registers(thread) or token
+        self._client.write(token)
+
+    def _settle_registers(self, thread: bytes) -> bytes | None:
+        """Makes gdbserver write what it keeps to itself: that a thread at a breakpoint has not passed it.
+
+        If gdbserver were killed before, the thread would go on in the middle of an instruction. A thread that is let
+        run with a stop signal waiting takes that first, so it executes nothing. Returns another stop, if one came.
+        """
+        if self._talk.acks:
+            self._server.write(b"+")
+            self._swallow += 1
+        self._interrupt()
+        answer = self._ask(b"vCont;c:" + thread, time.monotonic() + LIMIT)
+        while self._talk.running:
+            answer = self._hear_out(time.monotonic() + LIMIT)
+        return rsp.packet(answer) if self._interrupting else None
+
+    def _receives(self, text: bytes) -> None:
+        super()._receives(text)
+        points, multiprocess = tuple(self._talk.points), self._talk.multiprocess
+        if (points, multiprocess) != (self._notes.points, self._notes.multiprocess):
+            kept = {point.address for point in points}
+            originals = {at: was for at, was in self._notes.originals.items() if at in kept}
+            self._note(points=points, multiprocess=multiprocess, originals=originals)
+
+
+def spawn(gdbserver: str, pid: int, path: Path) -> tuple[Who, int]:
+    """Starts it between two new named pipes beside `path`; itself, and the descriptor of what it says on stderr."""
+    pipes = [path.with_name("in"), path.with_name("out")]
+    for pipe in pipes:
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe, 0o600)
+    ours, theirs = os.pipe()
+    # Open for both directions: nobody who dies makes an end of file for gdbserver, or a broken pipe.
+    opened = [(os.POSIX_SPAWN_OPEN, number, os.fspath(pipe), os.O_RDWR, 0) for number, pipe in enumerate(pipes)]
+    arguments = [gdbserver, "--attach", "-", str(pid)]
+    actions = [*opened, (os.POSIX_SPAWN_DUP2, theirs, 2)]
+    server = os.posix_spawnp(gdbserver, arguments, os.environ, file_actions=actions)
+    os.close(theirs)
+    return Who.of(server) or Who(server, 0), ours
+
+
+def main() -> None:
+    """Arguments: the pid, the path for the notes, the gdbserver program."""
+    # Ctrl-C and the end of the agent's service must not come between a process and its release.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    pid, notes, gdbserver = sys.argv[1:]
+    try:
+        guard = Guard(int(pid), Path(notes), gdbserver)
+    except (LostError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(REFUSED)
+    sys.exit(guard.run())

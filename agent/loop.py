@@ -1,0 +1,97 @@
+"""Keeps this node as the coordinator wants it: one worker an attachment, and what an earlier life left is undone."""
+
+import asyncio
+
+from agent.attach import Attachment, Tools
+from agent.report import PAUSES
+from squash.client import changes, patch_attachment
+from squash.errors import ApiError, UnreachableError
+from squash.logs import Log
+from squash.model import Changes, DebugAttachment, Phase, State, StatusPatch
+from squash.reasons import Reason
+from squash.tasks import spawn
+
+WATCH = 30.0
+"""Seconds of one long poll: short enough that a connection lost without a word is noticed."""
+
+
+class Loop:
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._log = Log("loop", node=tools.settings.node)
+        self._workers: dict[str, tuple[Attachment, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Follows the coordinator until cancelled; then every debugger is out."""
+        await self._recover()
+        try:
+            await self._follow()
+        finally:
+            await self._stop()
+
+    async def _follow(self) -> None:
+        since, tries = "", 0
+        while True:
+            try:
+                news = await self._tools.client.send(changes(since=since, node=self._tools.settings.node, wait=WATCH))
+            except (UnreachableError, ApiError) as error:
+                if error.reason is Reason.WAIT_TIMEOUT:
+                    continue
+                pause = PAUSES[min(tries, len(PAUSES) - 1)]
+                tries += 1
+                self._log.warning("cannot watch the coordinator", error=error.message, pause=pause)
+                await asyncio.sleep(pause)
+                continue
+            since, tries = news.revision, 0
+            self._apply(news)
+
+    def _apply(self, news: Changes) -> None:
+        gone = set(news.deleted)
+        if news.reset:
+            gone |= self._workers.keys() - {attachment.name for attachment in news.attachments}
+        for name in gone & self._workers.keys():
+            self._workers[name][0].end(Reason.DELETED)
+        for attachment in news.attachments:
+            self._look_at(attachment)
+
+    def _look_at(self, attachment: DebugAttachment) -> None:
+        name, status = attachment.name, attachment.status
+        known = self._workers.get(name)
+        if known:
+            if status.state is State.ERROR:
+                known[0].end(status.reason or Reason.RELEASED)
+        elif status.state is State.NONE:
+            self._start(attachment)
+        elif (
+            status.agent == self._tools.agent and status.state is not State.ERROR and status.phase is not Phase.DETACHED
+        ):
+            spawn(self._disown(attachment), f"disown {name}")
+
+    def _start(self, wanted: DebugAttachment) -> None:
+        worker = Attachment(wanted, self._tools)
+        task = spawn(worker.run(), f"attachment {wanted.name}")
+        self._workers[wanted.name] = worker, task
+        task.add_done_callback(lambda _: self._workers.pop(wanted.name, None))
+
+    async def _disown(self, attachment: DebugAttachment) -> None:
+        """Ours by name, but of an earlier life: the debugger is out already (`_recover`)."""
+        status = StatusPatch(state=State.ERROR, phase=Phase.DETACHED, reason=Reason.AGENT_RESTARTED)
+        try:
+            await self._tools.client.send(patch_attachment(attachment.name, status))
+        except (ApiError, UnreachableError) as error:
+            self._log.warning("cannot disown", attachment=attachment.name, error=error.message)
+
+    async def _recover(self) -> None:
+        for place in list(self._tools.places.left_behind()):
+            debugger = self._tools.debuggers.get(place.debugger)
+            if debugger and place.directory.is_dir():
+                await debugger.recover(place.directory)
+                self._log.info("cleaned up after an earlier life", debugger=debugger.name)
+            self._tools.places.remove(place)
+
+    async def _stop(self) -> None:
+        tasks = [task for _, task in self._workers.values()]
+        for worker, _ in list(self._workers.values()):
+            worker.end(Reason.AGENT_STOPPED)
+        if tasks:
+            await asyncio.wait(tasks)

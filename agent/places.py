@@ -1,0 +1,88 @@
+"""Where on disk an agent keeps sockets and notes: a directory of its own, found again after a crash.
+
+RUNTIME_DIR/            0711: targets of other users must reach what is theirs inside
+  identity              who this agent is, across restarts; locked while it runs
+  client/               0700: the sockets that clients connect to
+  target/ID/            one attachment each; what the debugger and its target need
+  target/ID.debugger    the debugger's name, for whoever must clean up
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from squash.errors import SettingError
+
+LONGEST = 76
+"""Bytes of the directory's path: with what comes below, a unix socket's path may have 107 (unix(7))."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The directory of one attachment's debugger, and the path of the socket for its clients."""
+
+    debugger: str
+    directory: Path
+    socket: Path
+
+
+class Places:
+    def __init__(self, root: Path) -> None:
+        """Takes the directory for this process. Raises SettingError when it cannot, or when another agent has it."""
+        self._root = root
+        if len(os.fsencode(root.absolute())) > LONGEST:
+            raise SettingError(f"runtime_dir = '{root}' cannot be used: longer than {LONGEST} bytes")
+        try:
+            self._own(root, 0o711)
+            self._own(root / "client", 0o700)
+            self._own(root / "target", 0o711)
+            self._lock = os.open(root / "identity", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SettingError(f"runtime_dir = '{root}' cannot be used: {error.strerror} ({error.filename})") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingError(
+                f"runtime_dir = '{root}' is in use by another agent: give this one a directory of its own"
+            ) from None
+        self.identity = self._identify()
+
+    def make(self, debugger: str) -> Place:
+        """A new place."""
+        place = self._place(debugger, secrets.token_hex(4))
+        place.directory.with_suffix(".debugger").write_text(debugger)
+        place.directory.mkdir(mode=0o700)
+        return place
+
+    def remove(self, place: Place) -> None:
+        shutil.rmtree(place.directory, ignore_errors=True)
+        place.directory.with_suffix(".debugger").unlink(missing_ok=True)
+        place.socket.unlink(missing_ok=True)
+
+    def left_behind(self) -> Iterator[Place]:
+        """The places of an earlier life."""
+        for note in sorted((self._root / "target").glob("*.debugger")):
+            yield self._place(note.read_text(), note.stem)
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def _place(self, debugger: str, name: str) -> Place:
+        return Place(debugger, self._root / "target" / name, self._root / "client" / f"{name}.sock")
+
+    def _own(self, directory: Path, mode: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=mode)
+        if directory.is_symlink() or directory.stat().st_uid != os.geteuid():
+            raise SettingError(f"runtime_dir: '{directory}' belongs to somebody else; choose a directory of your own")
+        directory.chmod(mode)
+
+    def _identify(self) -> str:
+        known = os.read(self._lock, 64).decode()
+        if not known:
+            known = secrets.token_hex(8)
+            os.write(self._lock, known.encode())
+        return known

@@ -1,0 +1,73 @@
+"""Tells the coordinator how an attachment goes: in order, each step once, across its restarts."""
+
+import asyncio
+from collections.abc import Callable
+
+from squash.client import AsyncClient, get_attachment, patch_attachment
+from squash.errors import ApiError, UnreachableError
+from squash.logs import Log
+from squash.model import StatusPatch
+
+PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds between tries to reach a lost coordinator; the last one repeats."""
+
+
+class Reporter:
+    """A queue of status patches for one attachment. `gone` is called when the coordinator no longer wants it."""
+
+    def __init__(self, client: AsyncClient, name: str, log: Log, gone: Callable[[], None]) -> None:
+        self._client = client
+        self._name = name
+        self._log = log
+        self._gone = gone
+        self._queue: asyncio.Queue[StatusPatch] = asyncio.Queue()
+
+    def report(self, status: StatusPatch) -> None:
+        """Queues a step; `run` sends it."""
+        self._queue.put_nowait(status)
+
+    async def flush(self) -> None:
+        """Returns when everything reported so far has been sent or refused."""
+        await self._queue.join()
+
+    async def run(self) -> None:
+        """Sends steps until cancelled."""
+        while True:
+            status = await self._queue.get()
+            try:
+                if not await self.deliver(status):
+                    self._gone()
+            finally:
+                self._queue.task_done()
+
+    async def deliver(self, status: StatusPatch) -> bool:
+        """Sends one step now; False when the coordinator refuses it."""
+        tries = 0
+        while True:
+            try:
+                await self._client.send(patch_attachment(self._name, status))
+            except UnreachableError as error:
+                pause = PAUSES[min(tries, len(PAUSES) - 1)]
+                tries += 1
+                self._log.warning("coordinator lost, trying again", error=error.message, pause=pause)
+                await asyncio.sleep(pause)
+            except ApiError as error:
+                if error.code >= 500 and tries < len(PAUSES):
+                    await asyncio.sleep(PAUSES[tries])
+                    tries += 1
+                    continue
+                return await self._stands(status, error, tries)
+            else:
+                return True
+
+    async def _stands(self, status: StatusPatch, error: ApiError, tries: int) -> bool:
+        """A step that arrived although its answer was lost is refused when sent again: that is no refusal."""
+        if tries and error.code == 409:
+            try:
+                now = (await self._client.send(get_attachment(self._name))).status
+            except (ApiError, UnreachableError):
+                return False
+            if all(getattr(now, key) == value for key, value in status.fields()):
+                return True
+        self._log.info("step refused", reason=error.reason, message=error.message)
+        return False

@@ -1,0 +1,193 @@
+"""Freeing a process from a gdbserver that cannot be talked to any more, from notes made beforehand.
+
+Killing gdbserver leaves its trap instructions in the process, which dies of the next one. So the bytes are put back
+first, through /proc/PID/mem (proc_pid_mem(5)). Imports the standard library only: the guard runs without site-packages.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.rsp import Point
+
+TRAPS = {1: b"\xcc", 4: b"\x00\x00\x20\xd4"}
+"""What gdbserver writes as a breakpoint, by its size in bytes: int3 on x86, brk #0 on aarch64."""
+COLLECT = 0.02
+"""Seconds for gdbserver to see the threads that trapped just before the bytes were restored."""
+
+
+class Who(NamedTuple):
+    """A process; `start_time` (clock ticks since boot) tells it from a later one of that pid."""
+
+    pid: int
+    start_time: int
+
+    @classmethod
+    def of(cls, pid: int) -> "Who | None":
+        fields = _stat(Path(f"/proc/{pid}/stat"))
+        return cls(pid, int(fields[19])) if fields and fields[0] not in "ZX" else None
+
+    @property
+    def alive(self) -> bool:
+        return Who.of(self.pid) == self
+
+
+class Notes(NamedTuple):
+    """All that is needed to free `target`."""
+
+    target: Who
+    guard: Who
+    stopped: bool
+    """The target was stopped (state T) before we came, and may be afterwards."""
+    server: Who | None = None
+    """The gdbserver, once there is one."""
+    originals: dict[int, bytes] = {}  # noqa: RUF012 - never changed, only replaced
+    """What stood at each breakpoint's address."""
+    multiprocess: bool = False
+    """The protocol's extension of that name was agreed."""
+    points: tuple[Point, ...] = ()
+    """Breakpoints and watchpoints that may be inserted."""
+
+    def save(self, path: Path) -> None:
+        """Atomically. Does nothing when the directory is gone: then nobody looks for notes any more."""
+        originals = {hex(address): original.hex() for address, original in self.originals.items()}
+        fresh = path.with_suffix(".new")
+        with contextlib.suppress(FileNotFoundError):
+            fresh.write_text(json.dumps(self._replace(originals=originals)._asdict()))  # type: ignore[arg-type]
+            fresh.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Notes | None":
+        """None when there are none that can be read."""
+        try:
+            raw = json.loads(path.read_text())
+            return cls(
+                target=Who(*raw["target"]),
+                guard=Who(*raw["guard"]),
+                stopped=bool(raw["stopped"]),
+                server=Who(*raw["server"]) if raw["server"] else None,
+                originals={int(at, 16): bytes.fromhex(text) for at, text in raw["originals"].items()},
+                multiprocess=bool(raw["multiprocess"]),
+                points=tuple(Point(*point) for point in raw["points"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def rescue(notes: Notes, limit: float = 2.0) -> bool:
+    """Ends gdbserver; True when the process runs untraced, or is gone. Blocks up to about `limit` seconds."""
+    if notes.server and notes.server.alive:
+        restore(notes.target, notes.originals)
+        time.sleep(COLLECT)
+        if notes.server.alive:
+            with contextlib.suppress(OSError):
+                os.kill(notes.server.pid, signal.SIGKILL)
+    if notes.server:
+        reap(notes.server.pid, limit)
+    # Again: gdbserver puts a breakpoint back after it has stepped a thread over it.
+    restore(notes.target, notes.originals)
+    if not notes.stopped and notes.target.alive:
+        # A stop signal that gdbserver had not yet seen would stop the process after we have looked.
+        with contextlib.suppress(OSError):
+            os.kill(notes.target.pid, signal.SIGCONT)
+    return settle(notes, limit)
+
+
+def original(pid: int, address: int, size: int) -> bytes | None:
+    """What stands there before a breakpoint is written; None when there will be nothing to put back."""
+    if size not in TRAPS or address >= 1 << 63:
+        return None
+    try:
+        memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found = os.pread(memory, size, address)
+        finally:
+            os.close(memory)
+    except OSError:
+        return None
+    return found if len(found) == size and found != TRAPS[size] else None
+
+
+def restore(target: Who, originals: dict[int, bytes]) -> None:
+    """Puts the bytes back where a trap stands now; elsewhere the memory has changed hands and is left alone."""
+    if not originals or not target.alive:
+        return
+    with contextlib.suppress(OSError):
+        memory = os.open(f"/proc/{target.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for address, text in originals.items():
+                with contextlib.suppress(OSError):
+                    if os.pread(memory, len(text), address) == TRAPS.get(len(text)):
+                        os.pwrite(memory, text, address)
+        finally:
+            os.close(memory)
+
+
+def reap(pid: int, limit: float) -> bool:
+    """Waits for a process to end, be it our child or not; whether it did."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        ended = bool(select.select([handle], [], [], limit)[0])
+    finally:
+        os.close(handle)
+    if ended:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return ended
+
+
+def settle(notes: Notes, limit: float) -> bool:
+    """Sees that the target is neither traced nor stopped; True when it is so, or the target is gone."""
+    target, server = notes.target, notes.server.pid if notes.server else 0
+    deadline = time.monotonic() + limit
+    while target.alive:
+        # Nothing tells when a process is not traced any more; it is a matter of microseconds.
+        traced = server and tracer(target.pid) == server
+        halted = not notes.stopped and not traced and stopped(target.pid)
+        if not traced and not halted:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        if halted:
+            with contextlib.suppress(OSError):
+                os.kill(target.pid, signal.SIGCONT)
+        time.sleep(0.001)
+    return True
+
+
+def stopped(pid: int) -> bool:
+    """Whether a stop signal has stopped the process (state T; a tracer's stop is another one)."""
+    stats = (_stat(path) for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return any(fields and fields[0] == "T" for fields in stats)
+
+
+def halted(pid: int) -> bool:
+    """Whether a tracer has stopped every thread (state t)."""
+    stats = (_stat(path) for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return all(not fields or fields[0] in "tZX" for fields in stats)
+
+
+def tracer(pid: int) -> int:
+    """Pid of whoever traces the process, 0 for nobody or when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        return 0
+    return int(text.partition("TracerPid:")[2].split(None, 1)[0])
+
+
+def _stat(path: Path) -> list[str]:
+    """The fields of a stat file from the state on; empty when the process is gone."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return []
+    return text[text.rindex(")") + 2 :].split()

@@ -1,0 +1,160 @@
+"""`squashctl debug-request` and `debug-container`: the two ways to ask for a debugger; `wait` follows either."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from squash.cli.front import Config, Front, Json, Server, front
+from squash.cli.parameters import Id, Timeout, duration
+from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, HoldUntil, RequestSpec
+
+if TYPE_CHECKING:
+    from squash.cli.ids import Found
+
+_GOALS = ("matched", "listening", "attached")
+_ProcessName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The process to debug when the container runs several: its executable or script.",
+        show_default=False,
+    ),
+]
+_Wait = Annotated[bool, typer.Option("--wait", help="Stay, show each step, and end when the debugger is attached.")]
+
+
+def debug_request(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image, as the container names it.")],
+    debugger: Annotated[
+        str,
+        typer.Argument(
+            metavar="DEBUGGER", help="debugpy, gdb, …; left out, the agent takes what suits.", show_default=False
+        ),
+    ] = "",
+    process_name: _ProcessName = None,
+    hold_until: Annotated[
+        HoldUntil | None,
+        typer.Option(
+            help="When the held request goes on: the debugger is attached, or ready: your client is connected and "
+            "its breakpoints are set. Default: attached.",
+            show_default=False,
+        ),
+    ] = None,
+    ttl: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DURATION",
+            parser=duration,
+            help="How long to wait for a match, like 30m; the coordinator's default is an hour.",
+            show_default=False,
+        ),
+    ] = None,
+    wait: _Wait = False,
+    timeout: Timeout = None,
+    server: Server = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Ask for a debugger on the next marked request that reaches an image.
+
+    Then send a request with the header `x-squash-debug`. It is held at Envoy until the debugger is attached;
+    everybody else's requests pass.
+    """
+    with front(server, config, as_json, timeout) as squash:
+        from squash.client import create_request  # noqa: PLC0415 - slow to import
+
+        spec = RequestSpec(
+            image=image,
+            debugger=debugger,
+            process_name=process_name,
+            hold_until=hold_until,
+            ttl=ttl,
+        )
+        made = squash.client.send(create_request(DebugRequest(spec=spec)))
+        _show(squash, made, "attached" if wait else None)
+
+
+def debug_container(
+    pod: Annotated[str, typer.Argument(metavar="POD", help="The pod; of a plain process its SQUASH_POD.")],
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", metavar="NAME", help="The pod's namespace.", show_default=False)
+    ] = None,
+    container: Annotated[
+        str | None,
+        typer.Option("--container", "-c", metavar="NAME", help="Which container of several.", show_default=False),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="IMAGE", help="Refuse unless the container runs this image.", show_default=False),
+    ] = None,
+    debugger: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="debugpy, gdb, …; left out, the agent takes what suits.", show_default=False),
+    ] = None,
+    process_name: _ProcessName = None,
+    wait: _Wait = False,
+    timeout: Timeout = None,
+    server: Server = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Attach a debugger to a container now, without a marked request."""
+    with front(server, config, as_json, timeout) as squash:
+        from squash.client import create_attachment  # noqa: PLC0415 - slow to import
+
+        named = {"pod": pod, "namespace": namespace, "container": container}
+        spec = AttachmentSpec(
+            attachment={key: value for key, value in named.items() if value},
+            image=image,
+            debugger=debugger,
+            process_name=process_name,
+        )
+        made = squash.client.send(create_attachment(DebugAttachment(spec=spec)))
+        _show(squash, made, "attached" if wait else None)
+
+
+def wait(
+    id: Id,
+    goal: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            metavar="|".join(_GOALS),
+            help="matched: a marked request has come. listening: a client can connect. "
+            "attached: the held request goes on.",
+        ),
+    ] = "attached",
+    timeout: Timeout = None,
+    server: Server = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Wait for a debug request to be matched and its debugger to be attached.
+
+    Each step is shown as it comes; `listening` says where to connect. With `--hold-until ready` do that
+    at once, for the request goes on when your breakpoints are set. In a script take `--for listening`.
+    """
+    if goal not in _GOALS:
+        raise typer.BadParameter(f"{goal!r} is not one of {', '.join(_GOALS)}", param_hint="--for")
+    with front(server, config, as_json, timeout) as squash:
+        from squash.cli.ids import find  # noqa: PLC0415 - slow to import
+
+        _show(squash, find(squash.client, id), goal)
+
+
+def _show(squash: Front, found: "Found", goal: str | None) -> None:
+    """Writes the object, after following it to the goal if there is one."""
+    from squash.cli.describe import attachment_lines, request_lines  # noqa: PLC0415 - slow to import
+    from squash.cli.follow import Follower, Goal  # noqa: PLC0415
+
+    if goal:
+        squash.stays.append(f"{found.name} stays; `squashctl delete {found.name}` removes it")
+        if isinstance(found, DebugRequest) and not found.status.debug_attachment_ref:
+            for line in request_lines(found):
+                squash.output.note(line)
+        with squash.output.progress() as progress:
+            found = Follower(squash.client, squash.settings.timeout, progress).follow(found, Goal(goal))
+    if squash.output.as_json:
+        squash.output.document(found)
+    else:
+        squash.output.lines(*(attachment_lines(found) if isinstance(found, DebugAttachment) else request_lines(found)))

@@ -1,0 +1,67 @@
+"""Objects in words."""
+
+from collections.abc import Iterator
+
+from squash.model import DebugAttachment, DebugRequest
+
+
+def place(attachment: DebugAttachment) -> str:
+    """What is being debugged, and for which held request."""
+    spec = attachment.spec
+    where = container(attachment)
+    text = f"container {where} on node {spec.node}" if spec.node else f"container {where}"
+    if spec.held and spec.held.path:
+        text += f", held: {spec.held.method or ''} {spec.held.path}".replace(":  ", ": ")
+    return text
+
+
+def container(attachment: DebugAttachment) -> str:
+    """`namespace/pod/container`, as far as the platform names them."""
+    given = attachment.spec.attachment
+    parts = [given.get(key) for key in ("namespace", "pod", "container")]
+    return "/".join(str(part) for part in parts if part) or "?"
+
+
+def connection(attachment: DebugAttachment) -> str:
+    """What to type, or to tell an editor, to reach the debug server; empty while there is none."""
+    status = attachment.status
+    address = status.debug_server_address
+    if not address:
+        return ""
+    if status.protocol == "gdb" and address.startswith("unix:"):
+        # Without the sysroot gdb fetches every library through the connection.
+        return f"gdb -ex 'set sysroot /' -ex 'target remote {address.removeprefix('unix:')}'"
+    speaks = f" ({status.protocol})" if status.protocol else ""
+    return f"{address}{speaks}"
+
+
+def attachment_lines(attachment: DebugAttachment) -> Iterator[str]:
+    """A debug attachment, one fact a line."""
+    status, spec = attachment.status, attachment.spec
+    phase = f" ({status.phase})" if status.phase and status.phase.value != status.state.value else ""
+    facts = {
+        "debug attachment": attachment.name,
+        "state": f"{status.state}{phase}",
+        "container": container(attachment),
+        "image": spec.image,
+        "process": status.pid,
+        "debugger": status.debugger or spec.debugger,
+        "connect": connection(attachment),
+        "reason": f"{status.reason}: {status.message or status.reason.meaning}" if status.reason else None,
+    }
+    return (f"{key:<17} {value}" for key, value in facts.items() if value)
+
+
+def request_lines(request: DebugRequest) -> Iterator[str]:
+    """A debug request, one fact a line."""
+    spec = request.spec
+    facts = {
+        "debug request": request.name,
+        "waits for": f"the next marked request that reaches image {spec.image}",
+        "debugger": spec.debugger,
+        "process name": spec.process_name,
+        "held until": spec.hold_until,
+        "expires after": f"{spec.ttl:g} s" if spec.ttl else None,
+        "send": "your request with the header x-squash-debug (curl -H 'x-squash-debug: 1' ...)",
+    }
+    return (f"{key:<17} {value}" for key, value in facts.items() if value)

@@ -1,0 +1,48 @@
+"""From what a person types to the object that is meant."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from squash.client import Call, Client, get_attachment, get_request, list_attachments, list_requests
+from squash.errors import ApiError, SettingError, SquashError
+from squash.model import DebugAttachment, DebugRequest
+from squash.reasons import Reason
+
+T = TypeVar("T")
+Found = DebugAttachment | DebugRequest
+_SHOWN = 5
+
+
+def find(client: Client, text: str) -> Found:
+    """The one object whose id is, or else begins with, `text`. Raises SquashError when there is none or several."""
+    if not text:
+        raise SettingError("an empty text is no id")
+    exact = _exact(client, get_attachment(text)) or _exact(client, get_request(text))
+    if exact:
+        return exact
+    everything: list[Found] = [*client.send(list_attachments()), *client.send(list_requests())]
+    found = [each for each in everything if each.name.startswith(text)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise SettingError(f"{text!r} is the beginning of several ids: {_named(found)}; type more of it")
+    raise SquashError(Reason.NOT_FOUND, f"no debug request or debug attachment has an id that begins with {text!r}")
+
+
+def find_all(client: Client, texts: Sequence[str]) -> list[Found]:
+    """Each object once. Raises as `find`, before anything is done to one of them."""
+    return list({(type(each), each.name): each for each in (find(client, text) for text in texts)}.values())
+
+
+def _exact(client: Client, call: Call[T]) -> T | None:
+    try:
+        return client.send(call)
+    except ApiError as error:
+        if error.reason is Reason.NOT_FOUND:
+            return None
+        raise
+
+
+def _named(found: list[Found]) -> str:
+    names = ", ".join(sorted(each.name for each in found)[:_SHOWN])
+    return names + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")

@@ -1,0 +1,147 @@
+"""The program `squashctl`: its commands wired together."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from squash import __version__
+from squash.cli import debug, ending, listing
+from squash.cli.exits import Exit
+from squash.cli.output import Output
+
+_HELP = """Debug microservices where they run.
+
+Ask for a debugger, send a marked request, and it waits at Envoy until your debugger sits in the process:
+
+- `squashctl debug-request demo/pricing --wait`
+
+- `curl -H 'x-squash-debug: 1' http://…` in another terminal
+"""
+_ENDS = "Exit status:\n\n" + "\n\n".join(f"- **{end.value}** {end.meaning}" for end in Exit)
+_SETTINGS = (
+    "A flag wins over the environment, the environment over the file: its table `[squashctl]` in "
+    "`$XDG_CONFIG_HOME/squash/squash.toml`, or in the file that `SQUASH_CONFIG` names. `NO_COLOR` is honoured."
+)
+_USAGE_ERROR = typer.BadParameter.__mro__[2]
+"""What Typer raises for a command line that it cannot read; its own name for it is private."""
+_TERMINATED = 128 + signal.SIGTERM
+
+
+def _examples(*lines: str) -> str:
+    return "Examples:\n\n" + "\n\n".join(f"- `{line}`" for line in lines)
+
+
+app = typer.Typer(
+    name="squashctl",
+    help=_HELP,
+    epilog=f"{_ENDS}\n\n{_SETTINGS}",
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(
+    "debug-request",
+    epilog=_examples(
+        "squashctl debug-request demo/pricing",
+        "squashctl debug-request demo/stock gdb --hold-until ready --ttl 30m --wait",
+    ),
+)(debug.debug_request)
+app.command(
+    "debug-container",
+    epilog=_examples(
+        "squashctl debug-container pricing-1 --wait",
+        "squashctl debug-container pricing-1 -n demo -c app --debugger debugpy --json",
+    ),
+)(debug.debug_container)
+app.command(
+    "list",
+    epilog=_examples(
+        "squashctl list",
+        "squashctl list attachments --state attaching --state attached",
+        "squashctl list --json | jq -r '.requests[].metadata.name'",
+    ),
+)(listing.list_objects)
+app.command(
+    "wait",
+    epilog=_examples("squashctl wait 5f3c", "squashctl wait 5f3c --for listening --timeout 5m --json"),
+)(debug.wait)
+app.command("release", epilog=_examples("squashctl release 5f3c"))(ending.release)
+app.command("delete", epilog=_examples("squashctl delete 5f3c 77ab", "squashctl delete 5f3c --json"))(ending.delete)
+app.command("version")(listing.version)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"squashctl {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version of squashctl and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Holds `--version`; the help is the program's own."""
+
+
+@cache
+def mount_plugins() -> None:
+    """Adds, once, the groups of commands that installed packages bring by the entry points `squash.commands`."""
+    for point in sorted(entry_points(group="squash.commands")):
+        try:
+            app.add_typer(point.load(), name=point.name)
+        except (ImportError, AttributeError) as error:
+            sys.stderr.write(f"squashctl: the commands `{point.name}` cannot be loaded: {error}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs one command and ends with the status that tells how it went (see `Exit`)."""
+    signal.signal(signal.SIGTERM, _terminated)
+    given = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        mount_plugins()
+        status = _run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; what is still buffered must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = Exit.REFUSED
+    except KeyboardInterrupt:
+        status = Exit.INTERRUPTED
+    sys.exit(status)
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        status = app(argv, prog_name="squashctl", standalone_mode=False)
+    except typer.Abort:
+        return Exit.INTERRUPTED
+    except Exception as error:
+        if not isinstance(error, _USAGE_ERROR):
+            raise
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "squashctl"
+        Output("--json" in argv).failure(Exit.USAGE, f"{_message(error)} (see `{command} --help`)", _message(error))
+        return Exit.USAGE
+    return status if isinstance(status, int) else Exit.DONE
+
+
+def _message(error: Exception) -> str:
+    format_message = getattr(error, "format_message", None)
+    return str(format_message()) if format_message else str(error)
+
+
+def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Ends by way of exceptions, so that the terminal gets its cursor back."""
+    raise SystemExit(_TERMINATED)

@@ -1,0 +1,103 @@
+"""Processes to debug, in the states that services are found in, and a session on one of them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.debuggers import Debugger, DebugServer, Target
+from agent.process import Process
+from agent.sessions import Session
+from squash import procfs
+from squash.logs import Log
+
+PROGRAM = Path(__file__).parent / "debuggee.py"
+ROOMS = ("sleep", "select", "join", "event", "busy", "accept", "asyncio")
+"""What the main thread of the debuggee does meanwhile."""
+
+
+class Debuggee:
+    """tests/agent/debuggee.py under some Python; answers one line for each line that it is told."""
+
+    def __init__(self, python: str, room: str) -> None:
+        self.process = subprocess.Popen(
+            [python, str(PROGRAM), room],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._read() == {"up": True}
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def facts(self) -> Process:
+        found = Process.read(self.pid)
+        assert found
+        return found
+
+    def tell(self, order: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(order + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, order: str) -> dict[str, Any]:
+        self.tell(order)
+        return self._read()
+
+    def answer(self) -> dict[str, Any]:
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self.process.stdout
+        found: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return found
+
+    def outside(self) -> dict[str, Any]:
+        """What the kernel tells of the process."""
+        status = procfs.status(self.pid)
+        assert status
+        return {
+            "files": sorted(os.listdir(f"/proc/{self.pid}/fd")),
+            "threads": int(status["Threads"]),
+            "tracer": status["TracerPid"],
+            "blocked": status["SigBlk"],
+        }
+
+
+@contextmanager
+def debuggee(room: str = "select", python: str = sys.executable) -> Iterator[Debuggee]:
+    """Ends it afterwards; that it ran until then, without a word on stderr, is part of every test."""
+    found = Debuggee(python, room)
+    try:
+        yield found
+        assert found.process.poll() is None
+    finally:
+        found.process.kill()
+        _, said = found.process.communicate()
+    assert said == "", said
+
+
+@asynccontextmanager
+async def session(debugger: Debugger, server: DebugServer, directory: Path) -> AsyncIterator[str]:
+    """The address of a socket at which clients find the debug server."""
+    found = Session(
+        server, debugger.protocol, directory / "c.sock", Log("test"), on_connected=lambda: None, on_ready=lambda _: None
+    )
+    address = await found.listen()
+    try:
+        yield address
+    finally:
+        await found.close()
+
+
+def target(process: Process, directory: Path) -> Target:
+    place = directory / "t"
+    place.mkdir(mode=0o700, exist_ok=True)
+    return Target(process, place)

@@ -1,0 +1,78 @@
+"""Which process, which debugger: the choice alone."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.attach import pick
+from agent.debuggers import DebugServer, Target
+from agent.process import Process
+from squash.errors import SquashError
+from squash.reasons import Reason
+
+
+class Claims:
+    """A debugger that claims what runs the executable it is told."""
+
+    protocol = "dap"
+
+    def __init__(self, name: str, **claims: float) -> None:
+        self.name = name
+        self._claims = claims
+
+    def claim(self, process: Process) -> float:
+        return self._claims.get(process.comm, -1)
+
+    async def attach(self, target: Target) -> DebugServer:
+        raise AssertionError("only asked for its claim")
+
+    async def recover(self, directory: Path) -> None:
+        raise AssertionError("only asked for its claim")
+
+
+def process(pid: int, comm: str, *cmdline: str) -> Process:
+    return Process(pid, pid, 1, comm, f"/usr/bin/{comm}", cmdline or (comm,), 0, 0)
+
+
+SHELL = process(1, "sh", "sh", "-c", "exec things")
+PYTHON = process(2, "python3", "python3", "/app/pricing.py")
+WORKER = process(3, "python3", "python3", "/app/pricing.py", "--worker")
+SERVER = process(4, "stock", "./stock")
+PLUGINS = {d.name: d for d in (Claims("debugpy", python3=0.9), Claims("gdb", python3=0.1, sh=0.2, stock=0.5))}
+
+
+@pytest.mark.parametrize(
+    ("processes", "debugger", "name", "expected"),
+    [
+        ([PYTHON], "", "", (PYTHON, "debugpy")),
+        ([SHELL, PYTHON, WORKER], "", "", (PYTHON, "debugpy")),
+        ([SHELL, SERVER], "", "", (SERVER, "gdb")),
+        ([SHELL, PYTHON], "", "sh", (SHELL, "gdb")),
+        ([SHELL, PYTHON], "gdb", "pricing.py", (PYTHON, "gdb")),
+        ([SHELL, PYTHON, SERVER], "", "stock", (SERVER, "gdb")),
+        ([PYTHON, WORKER], "debugpy", "python3", (PYTHON, "debugpy")),
+    ],
+)
+def test_the_best_claim_wins_and_then_the_oldest(
+    processes: list[Process], debugger: str, name: str, expected: tuple[Process, str]
+) -> None:
+    found, plugin = pick(processes, PLUGINS, debugger, name)
+    assert (found, plugin.name) == expected
+
+
+@pytest.mark.parametrize(
+    ("processes", "debugger", "name", "reason", "says"),
+    [
+        ([], "", "", Reason.PROCESS_NOT_FOUND, "it runs: none"),
+        ([SHELL, PYTHON], "", "java", Reason.PROCESS_NOT_FOUND, "no process named 'java' .* runs: python3, sh"),
+        ([PYTHON], "dlv", "", Reason.UNKNOWN_DEBUGGER, "'dlv' is not one of debugpy, gdb"),
+        ([SERVER], "debugpy", "", Reason.DEBUGGER_UNSUITED, "debugpy does not suit process 4"),
+        ([process(9, "java")], "", "", Reason.NO_DEBUGGER_CLAIMS, "none of debugpy, gdb suits process 9"),
+    ],
+)  # fmt: skip
+def test_a_choice_that_cannot_be_made_says_why(
+    processes: list[Process], debugger: str, name: str, reason: Reason, says: str
+) -> None:
+    with pytest.raises(SquashError, match=says) as refusal:
+        pick(processes, PLUGINS, debugger, name)
+    assert refusal.value.reason is reason

@@ -1,0 +1,154 @@
+"""What squashctl's commands do to the coordinator, and what they say."""
+
+from uuid import uuid4
+
+import pytest
+
+from squash import __version__
+from tests.coordinator.program import Coordinator
+from tests.squash.ctl import Ctl
+
+
+def an_image() -> str:
+    return f"demo/{uuid4().hex}"
+
+
+def test_debug_request_makes_one(ctl: Ctl, board: Coordinator) -> None:
+    image = an_image()
+    flags = ("--process-name", "shop", "--hold-until", "ready", "--ttl", "1h30m")
+    made = ctl.json("debug-request", image, "debugpy", *flags)
+    assert made["spec"] == {
+        "image": image,
+        "debugger": "debugpy",
+        "process_name": "shop",
+        "hold_until": "ready",
+        "ttl": 5400.0,
+    }
+    assert board.http.get(f"/api/v2/debugrequest/{made['metadata']['name']}").json() == made
+
+
+def test_debug_request_tells_what_to_do_next(ctl: Ctl) -> None:
+    image = an_image()
+    done = ctl("debug-request", image)
+    assert done.returncode == 0
+    assert f"the next marked request that reaches image {image}" in done.stdout
+    assert "x-squash-debug" in done.stdout
+
+
+def test_debug_container_makes_an_attachment(ctl: Ctl, pod: str) -> None:
+    made = ctl.json("debug-container", pod, "-n", "default", "-c", "app", "--image", f"demo/{pod}", "--debugger", "gdb")
+    assert made["spec"]["attachment"] == {"pod": pod, "namespace": "default", "container": "app"}
+    assert (made["spec"]["debugger"], made["spec"]["node"]) == ("gdb", "here")
+    assert made["status"]["state"] == "none"
+
+
+def test_debug_container_refused(ctl: Ctl, pod: str) -> None:
+    assert ctl.failure("debug-container", "nowhere", status=5)["reason"] == "container_not_found"
+    error = ctl.failure("debug-container", pod, "--image", "other", status=1)
+    assert error["reason"] == "image_mismatch"
+    assert error["message"]
+    assert error["remedy"]
+
+
+def test_list_shows_both_kinds(ctl: Ctl, board: Coordinator, pod: str) -> None:
+    request = board.wish(f"demo/{pod}")
+    attachment = board.attached(pod, match=True)
+    waiting = board.wish(an_image())
+    listed = ctl.json("list")
+    assert attachment in [each["metadata"]["name"] for each in listed["attachments"]]
+    assert {request, waiting} <= {each["metadata"]["name"] for each in listed["requests"]}
+    lines = ctl("list").stdout.splitlines()
+    assert next(line for line in lines if line.startswith(attachment)).split()[1:4] == [
+        "none",
+        "located",
+        f"default/{pod}/app",
+    ]
+    assert next(line for line in lines if line.startswith(request)).split()[1] == "matched"
+    assert next(line for line in lines if line.startswith(waiting)).split()[1] == "waiting"
+
+
+def test_list_one_kind_and_states(ctl: Ctl, board: Coordinator, pod: str) -> None:
+    name = board.attached(pod)
+    board.patch(name, state="attaching", agent="a")
+    assert ctl.json("list", "requests").keys() == {"requests"}
+    listed = ctl.json("list", "attachments", "--state", "attaching", "--state", "attached")
+    assert listed.keys() == {"attachments"}
+    assert name in [each["metadata"]["name"] for each in listed["attachments"]]
+    errors = ctl.json("list", "attachments", "--state", "error")["attachments"]
+    assert name not in [each["metadata"]["name"] for each in errors]
+
+
+def test_list_of_nothing_says_so(alone: Ctl, own: Coordinator) -> None:
+    assert alone("list", "--server", own.url).stdout == "no debug attachments\n\nno debug requests\n\n"
+
+
+def test_release_lets_a_request_go(ctl: Ctl, board: Coordinator, pod: str) -> None:
+    request = board.wish(f"demo/{pod}")
+    attachment = board.attached(pod, match=True)
+    assert ctl("release", request).stdout == f"released {attachment}\n"
+    assert ctl.json("release", attachment)["status"]["reason"] == "released"
+
+
+def test_release_too_late_or_too_early(ctl: Ctl, board: Coordinator, pod: str) -> None:
+    attachment = board.attached(pod)
+    board.patch(attachment, state="attached")
+    late = ctl.failure("release", attachment, status=1)
+    assert late["reason"] == "illegal_step"
+    assert "gone on already" in late["message"]
+    early = ctl.failure("release", board.wish(an_image()), status=1)
+    assert "nothing is held" in early["message"]
+
+
+def test_release_of_what_failed_says_why_it_is_over(ctl: Ctl, board: Coordinator, pod: str) -> None:
+    attachment = board.attached(pod)
+    board.patch(attachment, state="error", reason="attach_failed")
+    assert ctl("release", attachment).stdout == f"{attachment} was over already: attach_failed\n"
+
+
+def test_delete_removes_all_that_are_named(ctl: Ctl, board: Coordinator, pod: str) -> None:
+    request, attachment = board.wish(an_image()), board.attached(pod)
+    assert ctl.json("delete", request, attachment, request) == {"deleted": [request, attachment]}
+    assert board.http.get(f"/api/v2/debugrequest/{request}").status_code == 404
+    assert board.http.get(f"/api/v2/debugattachment/{attachment}").status_code == 404
+
+
+def test_delete_with_an_unknown_id_removes_nothing(ctl: Ctl, board: Coordinator) -> None:
+    request = board.wish(an_image())
+    assert ctl.failure("delete", request, "unknown", status=5)["reason"] == "not_found"
+    assert board.http.get(f"/api/v2/debugrequest/{request}").status_code == 200
+
+
+def test_ids_may_be_shortened(alone: Ctl, own: Coordinator) -> None:
+    for name in ("ab-1", "ab-2", "ab", "b-1"):
+        own.http.post("/api/v2/debugrequest", json={"metadata": {"name": name}, "spec": {"image": "i", "debugger": ""}})
+    ctl = Ctl(alone.home, own.url)
+    ambiguous = ctl.failure("delete", "a", status=2)
+    assert "ab, ab-1, ab-2" in ambiguous["message"]
+    assert ctl("delete", "b", "ab").stdout == "deleted b-1\ndeleted ab\n"
+
+
+@pytest.mark.parametrize("text", ["no/such", "..", "ü b" * 99, "%2e?a=b#"])
+def test_an_id_is_never_taken_for_a_path(ctl: Ctl, text: str) -> None:
+    assert ctl.failure("release", text, status=5)["reason"] == "not_found"
+
+
+def test_an_empty_id_is_refused(ctl: Ctl) -> None:
+    assert ctl.failure("release", "", status=2)["message"] == "an empty text is no id"
+
+
+def test_version_of_both(ctl: Ctl, board: Coordinator) -> None:
+    assert ctl.json("version") == {"client": __version__, "server": __version__, "server_url": board.url}
+    assert ctl("--version").stdout == f"squashctl {__version__}\n"
+
+
+def test_version_without_a_coordinator(alone: Ctl) -> None:
+    done = alone("version", "--server", "http://127.0.0.1:1")
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[0].split() == ["squashctl", __version__]
+    assert "coordinator_unreachable" in done.stderr
+
+
+def test_plugins_are_mounted(alone: Ctl) -> None:
+    done = alone("envoy", "config", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:5000", "--json")
+    assert done.returncode == 0
+    assert done.stdout.startswith("{")
