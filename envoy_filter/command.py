@@ -1,0 +1,93 @@
+"""`squashctl envoy …`: Envoy configuration with the filter in it."""
+
+import json
+from types import UnionType
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from squash.errors import SettingError
+from squash.options import convert, rows
+
+from .envoy import EnvoySettings, FilterSettings, bootstrap, snippet
+from .yaml import dump, plain
+
+app = typer.Typer(name="envoy", help="Envoy configuration with the filter that holds marked requests.")
+_TYPES = get_type_hints(EnvoySettings, include_extras=True)
+_FILTER = get_type_hints(FilterSettings)
+_ROWS = {row.key: row for row in rows(EnvoySettings, "envoy")}
+
+
+def _option(key: str, metavar: str) -> Any:
+    return typer.Option(_ROWS[key].flag, metavar=metavar, help=_help(key), show_default=False)
+
+
+def _help(key: str) -> str:
+    row = _ROWS[key]
+    return row.help + (f" [default: {row.default}]" if row.default else "")
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `config` a command of its own."""
+
+
+@app.command()
+def config(
+    listen: Annotated[str, _option("listen", "HOST:PORT")] = "",
+    upstream: Annotated[str, _option("upstream", "HOST:PORT")] = "",
+    sidecar: Annotated[str, _option("sidecar", "HOST:PORT")] = "",
+    sidecar_cluster: Annotated[str, _option("sidecar_cluster", "NAME")] = "",
+    admin: Annotated[str, _option("admin", "HOST:PORT")] = "",
+    request_timeout: Annotated[str, _option("request_timeout", "SECONDS")] = "",
+    attachment_timeout: Annotated[str, _option("attachment_timeout", "SECONDS")] = "",
+    stat_prefix: Annotated[str, _option("stat_prefix", "NAME")] = "",
+    only_snippet: Annotated[
+        bool, typer.Option("--snippet", help="Only the pieces to paste into a configuration of your own.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, without comments.")] = False,
+) -> None:
+    """Print a complete Envoy bootstrap as YAML.
+
+    Example: squashctl envoy config --listen 0.0.0.0:8080 --upstream 127.0.0.1:5000 > envoy.yaml && envoy -c envoy.yaml
+    """
+    given = {
+        "listen": listen,
+        "upstream": upstream,
+        "sidecar": sidecar,
+        "sidecar_cluster": sidecar_cluster,
+        "admin": admin,
+        "request_timeout": request_timeout,
+        "attachment_timeout": attachment_timeout,
+        "stat_prefix": stat_prefix,
+    }
+    try:
+        rendered = _rendered({key: value for key, value in given.items() if value}, whole=not only_snippet)
+    except SettingError as error:
+        typer.echo(f"squashctl: {error.message}", err=True)
+        raise typer.Exit(2) from error
+    typer.echo(json.dumps(plain(rendered), indent=2) if as_json else dump(rendered), nl=as_json)
+
+
+def _rendered(given: dict[str, str], *, whole: bool) -> dict[str, Any]:
+    values = {key: convert(text, _inner(_TYPES[key]), key, _ROWS[key].flag) for key, text in given.items()}
+    if "sidecar" in given and "sidecar_cluster" in given:
+        raise SettingError(
+            f"sidecar_cluster = {given['sidecar_cluster']!r} cannot be used together with sidecar = "
+            f"{given['sidecar']!r}: give one of them"
+        )
+    for key in ("upstream", "sidecar"):
+        if key in values and values[key].port == 0:
+            raise SettingError(f"{key} = {given[key]!r} cannot be used: a port to connect to is from 1 to 65535")
+    if not whole:
+        return snippet(FilterSettings(**{key: value for key, value in values.items() if key in _FILTER}))
+    for key in ("listen", "upstream"):
+        if key not in values:
+            raise SettingError(f"{key} is missing: give {_ROWS[key].flag} HOST:PORT")
+    return bootstrap(EnvoySettings(**values))
+
+
+def _inner(wanted: Any) -> Any:
+    """`T` of `T | None`: what the text of a flag is converted to."""
+    options = [option for option in get_args(wanted) if option is not type(None)]
+    return options[0] if isinstance(wanted, UnionType) else wanted

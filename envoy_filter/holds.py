@@ -1,0 +1,211 @@
+"""All holds of this process: carries out the commands of each `Hold`, and feeds it what happens."""
+
+import asyncio
+import secrets
+
+import msgspec
+
+from squash.calls import Call, create_attachment, decode, get_attachment
+from squash.errors import ApiError, UnreachableError
+from squash.logs import Log
+from squash.model import DebugAttachment, HeldRequest, Metadata
+from squash.reasons import Reason
+from squash.result import Result
+from squash.settings import SidecarSettings
+from squash.tasks import spawn
+
+from .backoff import Backoff
+from .hold import (
+    CallerGone,
+    Cancel,
+    Changed,
+    Command,
+    Create,
+    Created,
+    Event,
+    Hold,
+    LetGo,
+    Marked,
+    Refused,
+    Report,
+    Stage,
+    Stopping,
+    Tick,
+    Vanished,
+    Wait,
+)
+from .http1 import Http1Client
+from .metrics import Metrics
+from .reports import Reports
+from .watch import Watch
+
+LATE = 2.0
+"""Seconds beyond the request timeout that an answer to a creation is still read, to cancel what it created."""
+CREATIONS_AT_ONCE = 64
+LEEWAY = 5.0
+"""Seconds that the coordinator keeps an attachment longer than the longest hold."""
+_log = Log("holds")
+
+
+class Held:
+    """One hold, and what its caller waits for."""
+
+    def __init__(self, hold: Hold, request: HeldRequest) -> None:
+        loop = asyncio.get_running_loop()
+        self.hold = hold
+        self.request = request
+        self.placed: asyncio.Future[None] = loop.create_future()
+        """Done when the hold waits for the debugger, or is over already."""
+        self.over: asyncio.Future[Result] = loop.create_future()
+        self.timer: asyncio.TimerHandle | None = None
+        self.problem: str | None = None
+        """The last thing that went wrong, in words, for the log."""
+
+
+class Holds:
+    """`template` is the attachment that each marked request creates."""
+
+    def __init__(self, client: Http1Client, template: DebugAttachment, settings: SidecarSettings) -> None:
+        self._client = client
+        self._template = template
+        self._settings = settings
+        self._holder = f"sidecar-{secrets.token_hex(8)}"
+        self._open: dict[str, Held] = {}
+        self._stopping = False
+        self._creations = asyncio.Semaphore(CREATIONS_AT_ONCE)
+        self._watch = Watch(client, self._holder, settings.poll_period, self._changed, self._vanished)
+        self._reports = Reports(client, timeout=settings.request_timeout + LATE, poll_period=settings.poll_period)
+        self.metrics = Metrics(lambda: len(self._open))
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    def begin(self, request: HeldRequest) -> Held:
+        """Holds a marked request, whose caller then waits for `placed` and `over`."""
+        settings = self._settings
+        hold = Hold(
+            f"held-{secrets.token_hex(10)}",
+            request_timeout=settings.request_timeout,
+            attachment_timeout=settings.attachment_timeout,
+        )
+        held = Held(hold, request)
+        self._open[hold.name] = held
+        self._feed(held, Marked())
+        if self._stopping:
+            self._feed(held, Stopping())
+        return held
+
+    def caller_gone(self, held: Held) -> None:
+        self._feed(held, CallerGone())
+
+    def stop(self) -> None:
+        """Lets go whatever is held, and holds nothing from now on."""
+        self._stopping = True
+        for held in list(self._open.values()):
+            self._feed(held, Stopping())
+        self._watch.stop()
+
+    async def close(self) -> None:
+        """After `stop`: tells the coordinator what became of the holds, as far as it is there."""
+        await self._reports.flush(timeout=self._settings.request_timeout)
+        self._client.close()
+
+    # -- events
+
+    def _changed(self, attachment: DebugAttachment) -> None:
+        if held := self._open.get(attachment.name):
+            self._feed(held, Changed(attachment))
+
+    def _vanished(self, name: str) -> None:
+        if held := self._open.get(name):
+            self._feed(held, Vanished())
+
+    def _feed(self, held: Held, event: Event) -> None:
+        loop = asyncio.get_running_loop()
+        for command in held.hold.handle(event, loop.time()):
+            self._obey(held, command)
+        if held.timer is not None:
+            held.timer.cancel()
+        due = held.hold.deadline
+        held.timer = loop.call_at(due, self._feed, held, Tick()) if due is not None else None
+
+    # -- commands
+
+    def _obey(self, held: Held, command: Command) -> None:
+        match command:
+            case Create(name):
+                spawn(self._create(held), f"create {name}")
+            case Wait(name):
+                held.placed.set_result(None)
+                self._watch.add(name)
+            case LetGo(result):
+                self._let_go(held, result)
+            case Cancel() | Report():
+                self._reports.add(command)
+
+    def _let_go(self, held: Held, result: Result) -> None:
+        held.over.set_result(result)
+        if not held.placed.done():
+            held.placed.set_result(None)
+        del self._open[held.hold.name]
+        self._watch.discard(held.hold.name)
+        self.metrics.ended(result)
+        _log.info(
+            "let go",
+            hold=held.hold.name,
+            method=held.request.method,
+            path=held.request.path,
+            outcome=result.outcome,
+            reason=result.reason,
+            held=result.held,
+            problem=held.problem,
+            request_id=held.request.request_id,
+        )
+
+    # -- creation
+
+    async def _create(self, held: Held) -> None:
+        call = create_attachment(self._attachment(held))
+        backoff = Backoff(self._settings.poll_period)
+        tried = False
+        while True:
+            try:
+                async with self._creations:
+                    if held.hold.stage is not Stage.CREATING:
+                        return
+                    event = await self._ask(held, call, again=tried)
+            except UnreachableError as error:
+                held.problem = error.message
+                tried = True
+                await asyncio.sleep(backoff.pause())
+            else:
+                self._feed(held, event)
+                return
+
+    async def _ask(self, held: Held, call: Call[DebugAttachment], *, again: bool) -> Event:
+        """One try of the creation. `again` is true when an earlier one may have landed without our hearing of it."""
+        timeout = self._settings.request_timeout + LATE
+        try:
+            code, content = await self._client.exchange(call, timeout)
+            if code == 409 and again:
+                attachment = await self._client.send(get_attachment(held.hold.name), timeout)
+                code = 201 if attachment.spec.holder == self._holder else 409
+            else:
+                attachment = decode(call, self._client.url, code, content)
+        except ApiError as error:
+            held.problem = error.message
+            return Refused(error.reason)
+        if code != 201 or attachment.name != held.hold.name:
+            held.problem = f"expected 201 and the attachment {held.hold.name}, but got {code} and {attachment.name!r}"
+            return Refused(Reason.COORDINATOR_REFUSED)
+        return Created(attachment)
+
+    def _attachment(self, held: Held) -> DebugAttachment:
+        spec = msgspec.structs.replace(
+            self._template.spec,
+            holder=self._holder,
+            held=held.request,
+            ttl=self._settings.attachment_timeout + LEEWAY,
+        )
+        return DebugAttachment(metadata=Metadata(name=held.hold.name), spec=spec)

@@ -1,0 +1,33 @@
+"""What the sidecar counts, for Prometheus."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from squash.model import Outcome
+from squash.result import Result
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+
+
+class Metrics:
+    """`opened` tells how many requests are held right now."""
+
+    def __init__(self, opened: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._holds = Counter("squash_holds", "Holds that ended, by outcome", ["outcome"], registry=self._registry)
+        self._seconds = Histogram(
+            "squash_hold_seconds", "Seconds a request was held", buckets=_SECONDS, registry=self._registry
+        )
+        Gauge("squash_holds_open", "Requests held now", registry=self._registry).set_function(opened)
+        for outcome in Outcome:
+            self._holds.labels(outcome)
+
+    def ended(self, result: Result) -> None:
+        self._holds.labels(result.outcome).inc()
+        self._seconds.observe(result.held or 0.0)
+
+    def text(self) -> bytes:
+        """In Prometheus' text format 0.0.4."""
+        return generate_latest(self._registry)

@@ -1,0 +1,148 @@
+"""The sidecar: holds marked requests for the Envoy next to it.
+
+    POST /holds        what is held, in headers; 200 with `x-squash-result` when the request may go on at once,
+                       202 with `x-squash-hold: ID` when it is to wait
+    GET  /holds/ID     answered when the hold ends: 200 with `x-squash-result`
+
+Whoever breaks off one of these calls has hung up, which ends the hold. Plain ASGI, because this process runs once
+per pod and is measured by its memory.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import uvloop
+
+from squash import logs, serve
+from squash.errors import SettingError
+from squash.model import DebugAttachment
+from squash.options import die, load_or_exit
+from squash.result import HEADER, Result
+from squash.settings import SidecarSettings
+from squash.tasks import spawn
+
+from .headers import HOLD, held_request
+from .holds import Held, Holds
+from .http1 import Http1Client
+from .template import render
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+FETCHED_WITHIN = 5.0
+"""Seconds after the 202 in which the second call must come; Envoy sends it at once unless its caller has gone."""
+
+
+class Sidecar:
+    """The ASGI application."""
+
+    def __init__(self, holds: Holds) -> None:
+        self._holds = holds
+        self._parked: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        match scope["method"], scope["path"].split("/")[1:]:
+            case "POST", ["holds"]:
+                await self._hold(scope, receive, send)
+            case "GET", ["holds", hold]:
+                await self._fetch(hold, receive, send)
+            case "GET", ["metrics"]:
+                text = self._holds.metrics.text()
+                await _answer(send, 200, {"content-type": "text/plain; version=0.0.4; charset=utf-8"}, text)
+            case "GET", ["healthz"]:
+                await _answer(send, 200, body=b"ok\n")
+            case "GET", ["readyz"]:
+                # Says nothing of the coordinator: without it requests go on, and the pod must stay in service.
+                if self._holds.stopping:
+                    await _answer(send, 503, body=b"stopping\n")
+                else:
+                    await _answer(send, 200, body=b"ready\n")
+            case _, ["holds" | "metrics" | "healthz" | "readyz"] | ["holds", _]:
+                await _answer(send, 405, body=b"this path does not answer this method\n")
+            case _:
+                await _answer(send, 404, body=b"no such path\n")
+
+    async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
+        held = self._holds.begin(held_request(scope["headers"]))
+        if not await _first(held.placed, receive):
+            self._holds.caller_gone(held)
+        elif held.over.done():
+            await _let_go(send, held.over.result())
+        else:
+            name = held.hold.name
+            timer = asyncio.get_running_loop().call_later(FETCHED_WITHIN, self._not_fetched, name)
+            self._parked[name] = held, timer
+            await _answer(send, 202, {HOLD: name})
+
+    def _not_fetched(self, name: str) -> None:
+        held, _ = self._parked.pop(name)
+        self._holds.caller_gone(held)
+
+    async def _fetch(self, name: str, receive: Receive, send: Send) -> None:
+        if name not in self._parked:
+            await _answer(send, 404, body=b"no such hold, or it has been asked for already\n")
+            return
+        held, timer = self._parked.pop(name)
+        timer.cancel()
+        if await _first(held.over, receive):
+            await _let_go(send, held.over.result())
+        else:
+            self._holds.caller_gone(held)
+
+
+async def _first(wanted: asyncio.Future[Any], receive: Receive) -> bool:
+    """Waits for `wanted`; False when the caller hangs up before."""
+    if not wanted.done():
+        gone = spawn(_hung_up(receive), "caller")
+        await asyncio.wait((wanted, gone), return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+    return wanted.done()
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _let_go(send: Send, result: Result) -> None:
+    await _answer(send, 200, {HEADER: str(result)})
+
+
+async def _answer(send: Send, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
+    given = {"content-length": str(len(body))} | (headers or {})
+    pairs = [(name.encode(), value.encode()) for name, value in given.items()]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
+
+
+async def _serve(settings: SidecarSettings, client: Http1Client, template: DebugAttachment) -> None:
+    holds = Holds(client, template, settings)
+    with serve.bind(settings.listen, "--listen") as sock:
+        await serve.run(Sidecar(holds), sock, "squash-sidecar", holds.stop)
+    await holds.close()
+
+
+def main() -> None:
+    """The program `squash-sidecar`."""
+    settings = load_or_exit(SidecarSettings, "sidecar", "Holds marked requests for the Envoy next to it.")
+    logs.setup(settings.log_level, settings.log_format)
+    try:
+        client = Http1Client(settings.server_url)
+        template = render(settings.template, os.environ)
+        uvloop.run(_serve(settings, client, template))
+    except SettingError as error:
+        die("sidecar", error, 2)

@@ -1,0 +1,65 @@
+import json
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from envoy_filter.command import app
+
+NEEDED = ("--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:5000")
+
+
+def run(*flags: str) -> Result:
+    return CliRunner().invoke(app, ["config", *flags])
+
+
+def clusters(config: dict[str, Any]) -> dict[str, Any]:
+    return {cluster["name"]: cluster for cluster in config["static_resources"]["clusters"]}
+
+
+def test_prints_a_bootstrap() -> None:
+    done = run(*NEEDED, "--sidecar", "10.0.0.7:99", "--admin", "127.0.0.1:9901")
+    assert done.exit_code == 0
+    config = yaml.safe_load(done.stdout)
+    assert config["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
+    [endpoints] = clusters(config)["squash_sidecar"]["load_assignment"]["endpoints"]
+    [endpoint] = endpoints["lb_endpoints"]
+    assert endpoint["endpoint"]["address"]["socket_address"] == {"address": "10.0.0.7", "port_value": 99}
+    assert "# Requests without the header x-squash-debug skip the filter." in done.stdout
+
+
+def test_json_says_the_same() -> None:
+    assert json.loads(run(*NEEDED, "--json").stdout) == yaml.safe_load(run(*NEEDED).stdout)
+
+
+def test_snippet_needs_no_addresses() -> None:
+    done = run("--snippet", "--sidecar-cluster", "mine", "--request-timeout", "2", "--attachment-timeout", "30")
+    assert done.exit_code == 0
+    assert set(yaml.safe_load(done.stdout)) == {"http_filters", "routes"}
+    assert '["attachment_timeout_ms"] = 30500' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--listen", "8080"), "listen = '8080' (from --listen) cannot be used: expected HOST:PORT"),
+        (("--upstream", "a:99999"), "upstream = 'a:99999' (from --upstream) cannot be used"),
+        (("--upstream", "a:0"), "upstream = 'a:0' cannot be used"),
+        (("--sidecar", "127.0.0.1:0"), "sidecar = '127.0.0.1:0' cannot be used"),
+        (("--request-timeout", "0"), "request_timeout = '0' (from --request-timeout) cannot be used"),
+        (("--attachment-timeout", "soon"), "attachment_timeout = 'soon' (from --attachment-timeout) cannot be used"),
+        (("--sidecar-cluster", "two words"), "sidecar_cluster = 'two words' (from --sidecar-cluster) cannot be used"),
+        (("--sidecar-cluster", "mine", "--sidecar", "a:1"), "sidecar_cluster = 'mine' cannot be used together with"),
+        (("--admin", "nonsense"), "admin = 'nonsense' (from --admin) cannot be used"),
+    ],
+)
+def test_bad_values_are_refused(flags: tuple[str, ...], said: str) -> None:
+    done = run(*NEEDED, *flags)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_missing_addresses_are_named() -> None:
+    assert "listen is missing: give --listen HOST:PORT" in run("--upstream", "a:1").stderr
+    assert "upstream is missing: give --upstream HOST:PORT" in run("--listen", "a:1").stderr
