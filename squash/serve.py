@@ -42,8 +42,12 @@ class _Server(uvicorn.Server):
         yield  # `run` handles signals, so that a clean stop ends with status 0
 
 
-async def run(app: Any, sock: socket.socket, program: str, on_stop: Callable[[], None]) -> None:
+async def run(
+    app: Any, sock: socket.socket, program: str, on_stop: Callable[[], None], *, longest_message: int = 0
+) -> None:
     """Serves until SIGTERM or SIGINT; then calls `on_stop` (which must let pending answers end) and finishes them.
+
+    `longest_message` is that of a WebSocket in bytes; 0: there are no WebSockets.
 
     Writes one line `PROGRAM ready on URL` to stdout once connections are accepted.
     """
@@ -52,7 +56,9 @@ async def run(app: Any, sock: socket.socket, program: str, on_stop: Callable[[],
         log_config=None,
         access_log=False,
         server_header=False,
-        ws="none",
+        ws="websockets-sansio" if longest_message else "none",
+        ws_max_size=longest_message,
+        ws_per_message_deflate=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=LAST_ANSWERS,
     )
