@@ -23,6 +23,7 @@ from squash.errors import SettingError
 from squash.logs import Log
 from squash.options import die, load_or_exit
 from squash.settings import CoordinatorSettings
+from squash.tunnel import LONGEST
 
 PROGRAM = "coordinator"
 _DESCRIPTION = "Matches marked requests with the developers who wait for them, and tells the agents."
@@ -58,5 +59,5 @@ async def _run(settings: CoordinatorSettings, sock: socket.socket, store: Store)
     # What was loaded stays: the collector need not walk over it again and again.
     gc.freeze()
     app = application(service, settings)
-    await serve.run(app, sock, f"squash-{PROGRAM}", service.stop)
+    await serve.run(app, sock, f"squash-{PROGRAM}", service.stop, longest_message=LONGEST)
     _log.info("stopped")
