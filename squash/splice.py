@@ -34,7 +34,7 @@ class Splice:
         inwards = spawn(self._inwards(), "tunnel to socket")
         outwards = spawn(self._outwards(), "socket to tunnel")
         tasks: set[asyncio.Task[Any]] = {received, inwards, outwards}
-        broken = "cancelled"
+        broken = "stopped"
         try:
             with _hangup(self._writer) as gone:
                 broken = await self._until_over(received, inwards, outwards, gone)

@@ -17,6 +17,9 @@ from squash.tasks import spawn
 from squash.tunnel import CHUNK, client_path
 from squash.websocket import dial
 
+LEAVING = 1.0
+"""Seconds that a client may still need to be gone when the next one comes."""
+
 
 class LocalEnd:
     """Serves clients of the debug server of `attachment` through the coordinator at `url`, one at a time.
@@ -80,6 +83,9 @@ class LocalEnd:
             await asyncio.to_thread(copying_out.join)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._client:
+            # One that has just left may still have last words on their way.
+            await asyncio.wait({self._client}, timeout=LEAVING)
         if why := self._unwelcome(writer):
             self._note(f"client refused: {why}")
             writer.transport.abort()
