@@ -51,6 +51,7 @@ async def run(settings: AgentSettings) -> None:
 def main() -> None:
     settings = options.load_or_exit(AgentSettings, "agent", DESCRIPTION)
     logs.setup(settings.log_level, settings.log_format)
+    serve.allow_many_files()
     try:
         uvloop.run(run(settings))
     except SettingError as error:

@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs until SIGTERM or SIGINT (status 0); a setting that cannot be used ends it with status 2."""
     settings = load_or_exit(CoordinatorSettings, PROGRAM, _DESCRIPTION, argv)
     logs.setup(settings.log_level, settings.log_format)
+    serve.allow_many_files()
     try:
         with (
             contextlib.closing(serve.bind(settings.listen, "--listen")) as sock,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import resource
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from squash.options import Address
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than our clients keep theirs (httpx: 5), which then close first."""
+MANY_FILES = 65_536
 LAST_ANSWERS = 10
 """Seconds that a stop waits for answers under way, such as to a client that sends its body slowly."""
 
@@ -34,6 +36,17 @@ def bind(address: Address, flag: str) -> socket.socket:
         raise SettingError(
             f"port {address.port} of {address.host} is held by {who}: end it, or choose another port with {flag}"
         ) from error
+
+
+def allow_many_files() -> None:
+    """Raises this process's limit of open files as far as it may: a stream of the tunnel takes several of them.
+
+    The usual limit of 1024 is for programs that use select(2); ours do not.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if most == resource.RLIM_INFINITY else min(most, MANY_FILES)
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class _Server(uvicorn.Server):

@@ -28,4 +28,5 @@ async def run(url: str, agent: str, directory: Path) -> None:
 
 if __name__ == "__main__":
     logs.setup("info", "text")
+    serve.allow_many_files()
     uvloop.run(run(sys.argv[1], sys.argv[2], Path(sys.argv[3])))

@@ -11,6 +11,7 @@ import pytest
 
 from agent.streams import Stream
 from demo.world import World
+from squash import serve
 from squash.errors import ApiError
 from squash.reasons import Reason
 from squash.tunnel import WINDOW
@@ -140,6 +141,7 @@ async def test_a_debugger_that_does_not_read_slows_the_client(way: Way) -> None:
 
 
 async def test_three_hundred_streams_at_once_without_a_mix_up(way: Way) -> None:
+    serve.allow_many_files()
     meeting = asyncio.Barrier(300)
 
     async def talk(name: str, number: int) -> None:
