@@ -19,7 +19,7 @@ from squash.logs import Log
 from squash.reasons import Reason
 from squash.splice import Splice
 from squash.tasks import spawn
-from squash.tunnel import Call, Declined, line_path, read_call, stream_path
+from squash.tunnel import CHUNK, Call, Declined, line_path, read_call, stream_path
 from squash.websocket import dial
 
 _encode = msgspec.json.Encoder().encode
@@ -94,7 +94,7 @@ class Tunnel:
         if path is None:
             raise SquashError(Reason.NOT_LISTENING, f"debug attachment {attachment} has no debug server here")
         try:
-            return Stream(*await asyncio.open_unix_connection(path))
+            return Stream(*await asyncio.open_unix_connection(path, limit=CHUNK))
         except OSError as error:
             raise SquashError(Reason.NOT_LISTENING, f"the debug server of {attachment}: {error.strerror}") from error
 

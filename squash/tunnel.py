@@ -23,11 +23,11 @@ from squash.calls import BASE
 from squash.model import Struct
 from squash.reasons import Reason
 
-WINDOW = 262_144
-"""Bytes under way in one direction of one stream: a debugger's longest answers, at no delay worth the name."""
-CHUNK = 65_536
+WINDOW = 1_048_576
+"""Bytes under way in one direction of one stream: so much that no stream waits for credit, also on a busy machine."""
+CHUNK = 262_144
 """Bytes of the longest message that we send."""
-LONGEST = 1_048_576
+LONGEST = WINDOW
 """Bytes of the longest message that is taken."""
 END = "end"
 DONE = 1000

@@ -56,7 +56,7 @@ class LocalEnd:
         """Serves whoever connects, until cancelled. With `only_one` the port is closed when the first client comes,
         and this ends with it; returns why it could not be served to its end.
         """
-        server = await asyncio.start_server(self._accept, sock=sock)
+        server = await asyncio.start_server(self._accept, sock=sock, limit=CHUNK)
         try:
             if not only_one:
                 await server.serve_forever()
@@ -78,7 +78,7 @@ class LocalEnd:
         copying_out = threading.Thread(target=_copy_out, args=(theirs,), name="stdout", daemon=True)
         copying_out.start()
         try:
-            await self.once(*await asyncio.open_connection(sock=ours))
+            await self.once(*await asyncio.open_connection(sock=ours, limit=CHUNK))
         finally:
             await asyncio.to_thread(copying_out.join)
 

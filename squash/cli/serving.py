@@ -8,6 +8,8 @@ from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
+import uvloop
+
 from squash.cli.describe import to_paste
 from squash.cli.follow import POLL, Goal, reached
 from squash.cli.front import Front
@@ -57,7 +59,7 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         await work
 
     try:
-        asyncio.run(main())
+        uvloop.run(main())
     except asyncio.CancelledError:
         raise SystemExit(128 + signal.SIGTERM) from None
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from agent.streams import Stream
 from demo.world import Child, World
@@ -20,7 +21,6 @@ from squash.websocket import dial
 
 Serve = Callable[[Stream], Awaitable[None]]
 AGENT = "agent-of-a-test"
-POD = "shop"
 
 
 class Way:
@@ -31,7 +31,8 @@ class Way:
         self.directory.mkdir()
         self._world = world
         self.coordinator = world.coordinator()
-        world.service(POD, "demo/shop", ["sh", "-c", "echo shop ready on nothing; exec sleep 600"])
+        self._pod = f"shop-{uuid4().hex}"
+        world.service(self._pod, "demo/shop", ["sh", "-c", "echo shop ready on nothing; exec sleep 600"])
         self.agent = self.start_agent()
 
     @property
@@ -46,7 +47,7 @@ class Way:
     async def server(self, serve: Serve) -> AsyncIterator[str]:
         """A debug server that does `serve` with each client; the name of its attachment."""
         async with AsyncClient(self.url) as client:
-            wanted = DebugAttachment(spec=AttachmentSpec(attachment={"pod": POD, "namespace": "demo"}))
+            wanted = DebugAttachment(spec=AttachmentSpec(attachment={"pod": self._pod, "namespace": "demo"}))
             name = (await client.send(create_attachment(wanted))).name
             path = self.directory / name
             for step in (

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -41,17 +42,19 @@ class Shop:
 
     def __init__(self, world: World, home: Path) -> None:
         self.world = world
+        # The platform sees every process of the machine, those of other tests too.
+        self.pod = f"shop-{uuid4().hex}"
         self.coordinator = world.coordinator()
         self.ctl = Ctl(home, self.coordinator.where)
         self.client = world.client()
         self.started: list[Running] = []
 
-    def attachment(self, pod: str = "shop", **spec: Any) -> str:
-        given = AttachmentSpec(attachment={"pod": pod, "namespace": "demo"}, **spec)
+    def attachment(self, **spec: Any) -> str:
+        given = AttachmentSpec(attachment={"pod": self.pod, "namespace": "demo"}, **spec)
         return self.client.send(create_attachment(DebugAttachment(spec=given))).name
 
     def service(self) -> int:
-        return self.world.service("shop", "demo/shop", [sys.executable, "-c", SERVICE]).pid
+        return self.world.service(self.pod, f"demo/{self.pod}", [sys.executable, "-c", SERVICE]).pid
 
     def start(self, *argv: str) -> Running:
         running = self.ctl.start("connect", *argv)
@@ -140,8 +143,8 @@ def test_a_dap_client_debugs_through_the_tunnel(shop: Shop) -> None:
 @pytest.mark.parametrize("way", ["port", "stdio"])
 def test_gdb_debugs_through_the_tunnel(shop: Shop, way: str) -> None:
     shop.world.agent()
-    pid = shop.world.service("stock", "demo/stock", [str(STOCK), "--listen", "127.0.0.1:0"]).pid
-    name = shop.attachment("stock", debugger="gdb")
+    pid = shop.world.service(shop.pod, "demo/stock", [str(STOCK), "--listen", "127.0.0.1:0"]).pid
+    name = shop.attachment(debugger="gdb")
     if way == "port":
         running, port = shop.connect(name)
         assert running.line() == f"paste             gdb -ex 'set sysroot /' -ex 'target remote 127.0.0.1:{port}'\n"
@@ -176,7 +179,7 @@ def test_it_waits_for_the_debug_server(shop: Shop) -> None:
 def test_it_takes_a_debug_request(shop: Shop) -> None:
     shop.world.agent()
     shop.service()
-    wish = shop.client.send(create_request(DebugRequest(spec=RequestSpec(image="demo/shop", debugger=""))))
+    wish = shop.client.send(create_request(DebugRequest(spec=RequestSpec(image=f"demo/{shop.pod}", debugger=""))))
     running = shop.start(wish.name[:6], "--json")
     name = shop.attachment(match_request=True)
     document = json.loads(running.line())
