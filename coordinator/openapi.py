@@ -131,7 +131,7 @@ OPERATIONS = (
         f"{BASE}/changes",
         "What happened to attachments after a revision; with `wait` as soon as something did",
         answer=Changes,
-        parameters=(_SINCE, _NODE, _HOLDER, _STATE, _STATES, *_WAITING),
+        parameters=(_SINCE, _NODE, _HOLDER, _STATE, _STATES, _NAMES, *_WAITING),
         refusals=_POLL,
     ),
     Operation(
