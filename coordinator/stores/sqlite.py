@@ -14,6 +14,7 @@ from coordinator.decision import AttachmentChange, Change, RequestChange
 from squash.errors import ApiError, SettingError
 from squash.logs import Log
 from squash.model import DebugAttachment, DebugRequest
+from squash.private import private_directory
 from squash.reasons import Reason
 
 APPLICATION_ID = 0x73717568
@@ -40,8 +41,10 @@ class SqliteStore:
         self._path = path
         self._encode = msgspec.json.Encoder().encode
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_directory(path.parent)
             path.touch(mode=0o600)
+        except SettingError as error:
+            raise self._unusable(str(error)) from error
         except OSError as error:
             raise self._unusable(f"{error.strerror}") from error
         try:

@@ -117,10 +117,19 @@ def test_unreadable_object_is_named(path: Path) -> None:
 
 def test_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SettingError, match=r"cannot be used: (File exists|Not a directory)"):
+    with pytest.raises(SettingError, match=r"c\.db.*cannot be used: .*/file' cannot be used: it is not a directory"):
         SqliteStore(tmp_path / "file" / "c.db")
     with pytest.raises(SettingError, match="unable to open"):
         SqliteStore(tmp_path)
+
+
+def test_directory_that_somebody_may_have_laid_in_tmp_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "squash-1000").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SettingError, match="squash-1000' cannot be used: it is a symbolic link"):
+        SqliteStore(tmp_path / "squash-1000" / "c.db")
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_application_id_marks_the_file(path: Path) -> None:
