@@ -64,27 +64,33 @@ class SqliteStore:
         attachments, requests = msgspec.json.Decoder(DebugAttachment), msgspec.json.Decoder(DebugRequest)
         try:
             for kind, name, body in self._db.execute("SELECT kind, name, body FROM objects ORDER BY number"):
-                if kind == _ATTACHMENT:
-                    yield AttachmentChange(name, None, attachments.decode(body))
-                else:
-                    yield RequestChange(name, None, requests.decode(body))
+                try:
+                    if kind == _ATTACHMENT:
+                        yield AttachmentChange(name, None, attachments.decode(body))
+                    else:
+                        yield RequestChange(name, None, requests.decode(body))
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    # One object less is a lesser harm than no coordinator; it stays in the file to be looked at.
+                    _log.error("object cannot be read, going on without it", kind=kind, name=name, error=error)
         except sqlite3.Error as error:
             raise self._unusable(_meaning(error)) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._unusable(f"its {kind} {name} cannot be read: {error}") from error
 
     def save(self, changes: Iterable[Change]) -> None:
+        # Before the transaction: what cannot be encoded must not leave one open.
+        statements = [self._statement(change) for change in changes]
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for change in changes:
-                kind = _ATTACHMENT if isinstance(change, AttachmentChange) else _REQUEST
-                if change.after is None:
-                    self._db.execute(_DROP, (kind, change.name))
-                else:
-                    self._db.execute(_PUT, (kind, change.name, self._encode(change.after)))
+            for statement, values in statements:
+                self._db.execute(statement, values)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._refusal(error) from error
+
+    def _statement(self, change: Change) -> tuple[str, tuple[str | bytes, ...]]:
+        kind = _ATTACHMENT if isinstance(change, AttachmentChange) else _REQUEST
+        if change.after is None:
+            return _DROP, (kind, change.name)
+        return _PUT, (kind, change.name, self._encode(change.after))
 
     def probe(self) -> None:
         try:

@@ -102,17 +102,26 @@ def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "Dear reader, " * 1000
 
 
-def test_unreadable_object_is_named(path: Path) -> None:
+def test_unreadable_object_is_named_and_left_out(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = SqliteStore(path)
-    store.save([request("a")])
+    store.save([attachment("z"), request("a"), request("b")])
     store.close()
     with sqlite3.connect(path) as db:
-        db.execute("UPDATE objects SET body = ?", (b"{}",))
+        db.execute("UPDATE objects SET body = ? WHERE name = 'a'", (b"{}",))
+        db.execute("UPDATE objects SET body = ? WHERE name = 'z'", (b"\xff",))
     db.close()
+    assert reopened(SqliteStore(path), path) == [request("b")]
+    told = [vars(record)["fields"] for record in caplog.records]
+    assert [(fields["kind"], fields["name"]) for fields in told] == [("attachment", "z"), ("request", "a")]
+
+
+def test_object_that_cannot_be_encoded_harms_no_other(path: Path) -> None:
     store = SqliteStore(path)
-    with pytest.raises(SettingError, match="request a cannot be read"):
-        list(store.load())
-    store.close()
+    with pytest.raises(UnicodeEncodeError):
+        store.save([request("a"), attachment("b", image="\udcff")])
+    store.probe()
+    store.save([request("c")])
+    assert reopened(store, path) == [request("c")]
 
 
 def test_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
