@@ -13,11 +13,10 @@ import msgspec
 
 from squash.reasons import Reason
 
-NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,126}[a-z0-9])?$(?!\n)"
-"""Object names: lower-case letters, digits, `-` and `.`, at most 128 characters, as Kubernetes has them.
-
-The last group is for Python alone, whose `$` also matches before a line feed at the end.
-"""
+PYTHON_ALONE = r"(?!\n)"
+"""Ends a pattern for Python, whose `$` also matches before a line feed at the end; other dialects do not know it."""
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,126}[a-z0-9])?$" + PYTHON_ALONE
+"""Object names: lower-case letters, digits, `-` and `.`, at most 128 characters, as Kubernetes has them."""
 
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=128)]
 LONGEST_TEXT = 1024
