@@ -33,8 +33,9 @@ class Place:
 class Places:
     def __init__(self, root: Path) -> None:
         """Takes the directory for this process. Raises SettingError when it cannot, or when another agent has it."""
+        root = root.absolute()
         self._root = root
-        if len(os.fsencode(root.absolute())) > LONGEST:
+        if len(os.fsencode(root)) > LONGEST:
             raise SettingError(f"runtime_dir = '{root}' cannot be used: longer than {LONGEST} bytes")
         try:
             self._own(root, 0o711)

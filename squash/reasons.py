@@ -45,6 +45,11 @@ class Reason(StrEnum):
         "this path does not answer this method",
         "/openapi.json lists the methods of each path",
     )
+    FOREIGN_ORIGIN = (
+        "foreign_origin",
+        "a web page made the call, and no page may drive the coordinator",
+        "call it from a program, such as squashctl or curl, without the headers Origin and Sec-Fetch-Site",
+    )
     NAME_TAKEN = (
         "name_taken",
         "an object of this name exists already",
@@ -197,7 +202,7 @@ class Reason(StrEnum):
     NO_DEBUGGER_CLAIMS = (
         "no_debugger_claims",
         "no debugger of this agent suits the process",
-        "name one with spec.debugger if you know better; `squash-agent --help` lists them",
+        "debug the process by hand, or install a debugger plug-in for the agent that knows such processes",
     )
     UNKNOWN_DEBUGGER = (
         "unknown_debugger",

@@ -182,6 +182,20 @@ async def test_the_debugger_hanging_up_ends_the_client(short: Path) -> None:
         await client.close()
 
 
+async def test_the_end_of_the_session_in_the_middle_of_a_parting_still_tells_the_debugger(short: Path) -> None:
+    """A client hangs up and the attachment is deleted at the same moment."""
+    for turns in range(8):
+        async with serving(short) as (watched, run):
+            client = await watched.client()
+            assert await watched.told.get() == "connected"
+            client.writer.close()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            run.cancel()
+            await asyncio.wait({run})
+            await asyncio.wait_for(watched.debugger.left.acquire(), 10)
+
+
 @pytest.mark.parametrize("protocol", ["dap"])
 async def test_bytes_that_are_no_protocol_pass_all_the_same(short: Path, protocol: str) -> None:
     async with serving(short) as (watched, _):

@@ -50,7 +50,7 @@ class Shop:
         self.started: list[Running] = []
 
     def attachment(self, **spec: Any) -> str:
-        given = AttachmentSpec(attachment={"pod": self.pod, "namespace": "demo"}, **spec)
+        given = AttachmentSpec(attachment={"pod": self.pod, "namespace": self.world.namespace}, **spec)
         return self.client.send(create_attachment(DebugAttachment(spec=given))).name
 
     def service(self) -> int:
