@@ -31,7 +31,6 @@ _SETTINGS = (
 )
 _USAGE_ERROR = typer.BadParameter.__mro__[2]
 """What Typer raises for a command line that it cannot read; its own name for it is private."""
-_TERMINATED = 128 + signal.SIGTERM
 
 
 def _examples(*lines: str) -> str:
@@ -152,4 +151,4 @@ def _message(error: Exception) -> str:
 
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
     """Ends by way of exceptions, so that the terminal gets its cursor back."""
-    raise SystemExit(_TERMINATED)
+    raise SystemExit(Exit.TERMINATED.value)

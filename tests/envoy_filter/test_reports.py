@@ -9,21 +9,19 @@ from envoy_filter.hold import Report
 from envoy_filter.http1 import Http1Client
 from envoy_filter.reports import Reports
 from squash.model import Outcome
-from squash.reasons import Reason
-from tests.envoy_filter.coordinator_double import CoordinatorDouble, refusal
-from tests.envoy_filter.http_server import Reply, Request
+from tests.envoy_filter.coordinator_double import CoordinatorDouble
+from tests.envoy_filter.http_server import Request
 
 
 async def test_of_too_many_the_oldest_are_given_up(monkeypatch: pytest.MonkeyPatch, double: CoordinatorDouble) -> None:
     monkeypatch.setattr(reports, "MOST", 3)
     go = asyncio.Event()
 
-    async def patch(request: Request) -> Reply:
+    async def hang_up(request: Request) -> None:
         await go.wait()
         del double.instead["patch"]
-        return refusal(503, Reason.STORE_UNAVAILABLE)
 
-    double.instead["patch"] = patch
+    double.instead["patch"] = hang_up
     client = Http1Client(double.url)
     told = Reports(client, timeout=30.0, poll_period=0.01)
     told.add(Report("oldest", Outcome.ATTACHED))
