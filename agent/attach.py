@@ -57,6 +57,8 @@ class Attachment:
         self._hurry = asyncio.Event()
         self._process: Process | None = None
         """The process that this attachment has taken."""
+        self.door: Path | None = None
+        """The socket at which clients find the debug server, while there is one."""
 
     def end(self, reason: Reason, *, told: bool = False) -> None:
         """The debugger is to be detached; the first reason counts. `told`: the coordinator has said why itself.
@@ -172,6 +174,7 @@ class Attachment:
             on_ready=self._ready,
         )
         address = await session.listen()
+        self.door = session.path
         at_once = self._wanted.spec.hold_until is not HoldUntil.READY
         self._attached = at_once
         self._report(phase=Phase.LISTENING, debug_server_address=address, state=State.ATTACHED if at_once else None)
@@ -180,6 +183,7 @@ class Attachment:
         try:
             await asyncio.wait({serving, self._ending}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self.door = None
             if not serving.done():
                 serving.cancel()
             await asyncio.wait({serving})

@@ -1,6 +1,7 @@
 """Keeps this node as the coordinator wants it: one worker an attachment, and what an earlier life left is undone."""
 
 import asyncio
+from pathlib import Path
 
 from agent.attach import Attachment, Tools
 from agent.report import PAUSES, Reporter
@@ -30,6 +31,11 @@ class Loop:
             await self._follow()
         finally:
             await self._stop()
+
+    def door(self, name: str) -> Path | None:
+        """The socket at which clients find the debug server of an attachment; None while there is none."""
+        known = self._workers.get(name)
+        return known[0].door if known else None
 
     async def _follow(self) -> None:
         since, tries = "", 0

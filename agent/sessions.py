@@ -13,6 +13,8 @@ from squash.reasons import Reason
 from squash.tasks import spawn
 
 CHUNK = 65_536
+LEAVING = 1.0
+"""Seconds that a client may still need to be gone when the next one comes, as of an editor that is restarted."""
 
 
 class Session:
@@ -36,6 +38,7 @@ class Session:
         self._log = log
         self._on_connected = on_connected
         self._on_ready = on_ready
+        self._connected = False
         self._ready = False
         self._closed = False
         self._parting = False
@@ -86,8 +89,8 @@ class Session:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Stream(reader, writer)
-        if self._client and self._parting:
-            await asyncio.wait({self._client})
+        if self._client:
+            await asyncio.wait({self._client}, timeout=None if self._parting else LEAVING)
         busy = self._client is not None and not self._client.done()
         if busy or self._closed:
             self._log.warning("client refused: " + ("one at a time" if busy else "the session is over"))
@@ -101,7 +104,9 @@ class Session:
         try:
             debugger = await self._server.connect()
             self._log.info("client connected")
-            self._on_connected()
+            if not self._connected:
+                self._connected = True
+                self._on_connected()
             try:
                 await self._relay(client, debugger)
             finally:

@@ -86,6 +86,28 @@ class Reason(StrEnum):
         "please report it with the log lines around it",
     )
 
+    # -- reaching a debug server -------------------------------------------------------------------
+    NOT_LISTENING = (
+        "not_listening",
+        "the debug attachment has no debug server to connect to, not yet or no more",
+        "wait for it (`squashctl wait ID --for listening`); when it is over, ask for a new debugger",
+    )
+    AGENT_AWAY = (
+        "agent_away",
+        "the coordinator cannot reach the agent that has the debugger",
+        "see that squash-agent runs on the attachment's node and reaches the coordinator; its log has the details",
+    )
+    FROM_A_PAGE = (
+        "from_a_page",
+        "a web page tried to open a tunnel",
+        "use `squashctl connect`: pages of any site could reach a coordinator on this machine, so none may",
+    )
+    STREAM_BROKEN = (
+        "stream_broken",
+        "the connection to the debug server broke off",
+        "connect again; the debugger stays for the agent's client_grace",
+    )
+
     # -- matching ---------------------------------------------------------------------------------
     NO_PENDING_REQUEST = (
         "no_pending_request",

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from squash import __version__
-from squash.cli import debug, ending, listing
+from squash.cli import connect, debug, ending, listing
 from squash.cli.exits import Exit
 from squash.cli.output import Output
 
@@ -71,6 +71,14 @@ app.command(
     "wait",
     epilog=_examples("squashctl wait 5f3c", "squashctl wait 5f3c --for listening --timeout 5m --json"),
 )(debug.wait)
+app.command(
+    "connect",
+    epilog=_examples(
+        "squashctl connect 5f3c",
+        "squashctl connect 5f3c --listen 127.0.0.1:5678 --once",
+        "gdb -ex 'target remote | squashctl connect 5f3c --stdio'",
+    ),
+)(connect.connect)
 app.command("release", epilog=_examples("squashctl release 5f3c"))(ending.release)
 app.command("delete", epilog=_examples("squashctl delete 5f3c 77ab", "squashctl delete 5f3c --json"))(ending.delete)
 app.command("version")(listing.version)

@@ -123,6 +123,18 @@ async def test_clients_may_come_one_after_another(short: Path) -> None:
             assert await client.reader.readexactly(5) == b"hello"
             await client.close()
             await watched.debugger.left.acquire()
+        assert [watched.told.get_nowait()] == ["connected"]
+        assert watched.told.empty(), "told once: the phase of an attachment moves forward only"
+
+
+async def test_a_client_that_comes_back_at_once_is_served(short: Path) -> None:
+    async with serving(short) as (watched, _):
+        for _turn in range(5):
+            client = await watched.client()
+            client.writer.write(b"hello")
+            assert await client.reader.readexactly(5) == b"hello"
+            client.writer.close()
+        await client.close()
 
 
 async def test_the_session_ends_with_the_debugger(short: Path) -> None:
