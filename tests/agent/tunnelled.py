@@ -47,7 +47,9 @@ class Way:
     async def server(self, serve: Serve) -> AsyncIterator[str]:
         """A debug server that does `serve` with each client; the name of its attachment."""
         async with AsyncClient(self.url) as client:
-            wanted = DebugAttachment(spec=AttachmentSpec(attachment={"pod": self._pod, "namespace": self._world.namespace}))
+            wanted = DebugAttachment(
+                spec=AttachmentSpec(attachment={"pod": self._pod, "namespace": self._world.namespace})
+            )
             name = (await client.send(create_attachment(wanted))).name
             path = self.directory / name
             for step in (
