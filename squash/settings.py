@@ -105,6 +105,9 @@ class SidecarSettings:
         1.0, "seconds for the coordinator to answer the creation; then the request goes on"
     )
     attachment_timeout: Positive = setting(60.0, "longest hold in seconds; then the request goes on")
+    max_holds: Count = setting(
+        2_000, "requests held at once; past them a marked request goes on, so that no flood of them fills the memory"
+    )
     poll_period: Positive = setting(
         1.0, "longest pause in seconds between two tries to reach a lost coordinator while something is held"
     )

@@ -351,6 +351,23 @@ async def test_stops_while_the_coordinator_is_gone(caller: Caller, double: Coord
     assert await caller.child.end() == 0
 
 
+async def test_past_the_limit_requests_go_on(tmp_path: Path, double: CoordinatorDouble) -> None:
+    async with calling(tmp_path, double, "--max-holds", "2") as caller:
+        holding = [spawn(caller.hold(), "hold") for _ in range(2)]
+        first, second = await double.created(2)
+        result = await caller.hold()
+        assert (result.outcome, result.id, result.reason) == (Outcome.OVERLOADED, None, Reason.TOO_MANY_HOLDS)
+        assert double.calls.count("create") == 2
+        await double.change(first, State.ATTACHED)
+        await asyncio.wait(holding, return_when=asyncio.FIRST_COMPLETED)
+        again = spawn(caller.hold(), "hold")
+        third = (await double.created(3))[-1]
+        for name in (second, third):
+            await double.change(name, State.ATTACHED)
+        assert {one.outcome for one in await asyncio.gather(*holding, again)} == {Outcome.ATTACHED}
+        assert 'squash_holds_total{outcome="overloaded"} 1.0' in (await caller.get("/metrics")).text
+
+
 async def test_other_paths(caller: Caller) -> None:
     assert (await caller.get("/healthz")).text == "ok\n"
     assert (await caller.get("/readyz")).text == "ready\n"
@@ -388,6 +405,7 @@ async def test_headers_of_64_kb_and_none_in_utf8(caller: Caller, double: Coordin
         ("--listen", "8603", "listen = '8603' (from --listen) cannot be used"),
         ("--request-timeout", "-1", "request_timeout = '-1' (from --request-timeout) cannot be used"),
         ("--attachment-timeout", "soon", "attachment_timeout = 'soon'"),
+        ("--max-holds", "0", "max_holds = '0' (from --max-holds) cannot be used"),
     ],
 )
 def test_bad_settings_are_refused(flag: str, value: str, said: str) -> None:
