@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 
@@ -42,13 +42,20 @@ class _Server(uvicorn.Server):
         yield  # `run` handles signals, so that a clean stop ends with status 0
 
 
-async def run(app: Any, sock: socket.socket, program: str, on_stop: Callable[[], None]) -> None:
+async def run(
+    app: Any,
+    sock: socket.socket,
+    program: str,
+    on_stop: Callable[[], None],
+    protocol: type[asyncio.Protocol] | Literal["auto"] = "auto",
+) -> None:
     """Serves until SIGTERM or SIGINT; then calls `on_stop` (which must let pending answers end) and finishes them.
 
     Writes one line `PROGRAM ready on URL` to stdout once connections are accepted.
     """
     config = uvicorn.Config(
         app,
+        http=protocol,
         log_config=None,
         access_log=False,
         server_header=False,

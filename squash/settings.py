@@ -97,6 +97,11 @@ class SidecarSettings:
     listen: Address = setting(
         Address("127.0.0.1", 8603), "address that Envoy's cluster points to; port 0: any free one"
     )
+    grpc_listen: Address | None = setting(
+        None,
+        "address to answer Envoy's ext_authz over gRPC on, as well (needs `squash[grpc]`); not without it",
+        stated="none",
+    )
     template: str = setting(
         TEMPLATE,
         "JSON body of the attachment that a marked request creates; {{ NAME }} becomes that environment variable",
