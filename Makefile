@@ -52,6 +52,6 @@ build/.tools: scripts/setup
 	@scripts/setup tools gdb gdbserver g++
 	@mkdir -p build && touch $@
 
-build/stock: demo/services/stock.cpp
+build/stock: demo/services/stock.cpp | build/.tools
 	@mkdir -p build
 	g++ -std=c++17 -g -O0 -pthread -o $@.new $< && mv $@.new $@

@@ -11,6 +11,7 @@ from agent.attach import Tools
 from agent.loop import Loop
 from agent.places import Places
 from agent.targets import Targets
+from agent.tunnel import Tunnel
 from squash import logs, options, serve
 from squash.client import AsyncClient
 from squash.errors import SettingError
@@ -34,18 +35,23 @@ async def run(settings: AgentSettings) -> None:
             targets=Targets(),
             slots=asyncio.Semaphore(settings.concurrency),
         )
-        work = spawn(Loop(tools).run(), "loop")
+        loop = Loop(tools)
+        work = spawn(loop.run(), "loop")
+        tunnel = spawn(Tunnel(settings.server_url, places.identity, loop.door).run(), "tunnel")
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
         serve.announce("squash-agent", f"node {settings.node}")
         with contextlib.suppress(asyncio.CancelledError):
             await work
+        tunnel.cancel()
+        await asyncio.wait({tunnel})
     places.close()
 
 
 def main() -> None:
     settings = options.load_or_exit(AgentSettings, "agent", DESCRIPTION)
     logs.setup(settings.log_level, settings.log_format)
+    serve.allow_many_files()
     try:
         uvloop.run(run(settings))
     except SettingError as error:

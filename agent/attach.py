@@ -1,8 +1,10 @@
 """One attachment on this node, from the claim to the detach: a ladder of steps, each reported as it is reached."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePath
 
 from agent.containers import Containers
@@ -19,6 +21,11 @@ from squash.model import DebugAttachment, HoldUntil, Phase, State, StatusPatch
 from squash.reasons import Reason
 from squash.settings import AgentSettings
 from squash.tasks import spawn
+
+LAST_REPORT = 5.0
+"""Seconds that a stopping agent waits for a coordinator that does not answer."""
+LONGEST_MESSAGE = 2000
+"""Characters of `status.message`: a few screens are more than anybody reads."""
 
 
 @dataclass(frozen=True)
@@ -46,30 +53,56 @@ class Attachment:
         self._ending: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
         self._reporter = Reporter(tools.client, wanted.name, self._log, lambda: self.end(Reason.DELETED))
         self._attached = False
+        self._told = False
+        self._hurry = asyncio.Event()
         self._process: Process | None = None
         """The process that this attachment has taken."""
+        self.door: Path | None = None
+        """The socket at which clients find the debug server, while there is one."""
 
-    def end(self, reason: Reason) -> None:
-        """The debugger is to be detached. Idempotent; the first reason counts."""
+    def end(self, reason: Reason, *, told: bool = False) -> None:
+        """The debugger is to be detached; the first reason counts. `told`: the coordinator has said why itself.
+
+        When the agent stops, nothing that is still to be reported is waited for long.
+        """
         if not self._ending.done():
             self._ending.set_result(reason)
+            self._told = told
+        if reason is Reason.AGENT_STOPPED:
+            self._hurry.set()
         if self._process:
-            self._tools.targets.leaving(self._process)
+            self._tools.targets.leaving(self._process, self._wanted.name)
 
     async def run(self) -> None:
-        if not await self._claim():
+        claimed = spawn(self._claim(), f"claim {self._wanted.name}")
+        await asyncio.wait((claimed, self._ending), return_when=asyncio.FIRST_COMPLETED)
+        if not claimed.done() or not claimed.result():
+            claimed.cancel()
             return
         reporting = spawn(self._reporter.run(), f"report {self._wanted.name}")
+        reason, message = Reason.INTERNAL, ""
         try:
             try:
-                reason, message = await self._attach_and_serve(), ""
+                reason = await self._attach_and_serve()
             except SquashError as error:
                 reason, message = error.reason, error.message
-            self._report_end(reason, message)
-            # What the coordinator does not hear now it hears at the next start: the attachment is ours until then.
-            await asyncio.wait({spawn(self._reporter.flush(), "last report")}, timeout=5)
+            except OSError as error:
+                reason, message = Reason.ATTACH_FAILED, str(error)
+            finally:
+                self._report_end(reason, message)
+            await self._last_report()
         finally:
             reporting.cancel()
+
+    async def _last_report(self) -> None:
+        """Waits until everything is reported, for as long as the coordinator is away; not long when the agent stops."""
+        flushed, hurry = spawn(self._reporter.flush(), "last report"), spawn(self._hurry.wait(), "hurry")
+        try:
+            await asyncio.wait({flushed, hurry}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({flushed}, timeout=LAST_REPORT)
+        finally:
+            flushed.cancel()
+            hurry.cancel()
 
     async def _claim(self) -> bool:
         """Makes the attachment this agent's; False when it is somebody else's or over."""
@@ -77,34 +110,34 @@ class Attachment:
 
     async def _attach_and_serve(self) -> Reason:
         """Returns why it is over; the debugger is out then."""
-        async with self._tools.slots:
-            if self._ending.done():
-                return self._ending.result()
-            self._report(phase=Phase.RESOLVING)
-            process, debugger = await self._resolve()
-            self._log.info("resolved", pid=process.pid, debugger=debugger.name)
-            await self._tools.targets.occupy(process, self._wanted.name)
-            self._process = process
-            if self._ending.done():
-                self._tools.targets.leave(process)
-                return self._ending.result()
+        self._report(phase=Phase.RESOLVING)
+        process, debugger = await self._resolve()
+        self._log.info("resolved", pid=process.pid, debugger=debugger.name)
+        async with self._occupied(process):
             place = self._tools.places.make(debugger.name)
-            target = Target(process, place.directory)
-            server: DebugServer | None = None
             try:
-                server = await self._attach(debugger, target)
+                async with self._tools.slots:
+                    if self._ending.done():
+                        return self._ending.result()
+                    server = await self._attach(debugger, Target(process, place.directory))
+                try:
+                    return await self._serve(debugger, server, process, place.socket)
+                finally:
+                    self._tools.targets.leaving(process, self._wanted.name)
+                    await server.detach()
+                    self._log.info("detached", pid=process.pid)
             finally:
-                if server is None:
-                    self._tools.places.remove(place)
-                    self._tools.targets.leave(process)
+                self._tools.places.remove(place)
+
+    @asynccontextmanager
+    async def _occupied(self, process: Process) -> AsyncIterator[None]:
+        await self._tools.targets.occupy(process, self._wanted.name)
+        self._process = process
         try:
-            return await self._serve(debugger, server, process, place.socket)
+            yield
         finally:
-            self._tools.targets.leaving(process)
-            await server.detach()
-            self._tools.places.remove(place)
-            self._tools.targets.leave(process)
-            self._log.info("detached", pid=process.pid)
+            self._process = None
+            self._tools.targets.leave(process, self._wanted.name)
 
     async def _resolve(self) -> tuple[Process, Debugger]:
         spec = self._wanted.spec
@@ -141,6 +174,7 @@ class Attachment:
             on_ready=self._ready,
         )
         address = await session.listen()
+        self.door = session.path
         at_once = self._wanted.spec.hold_until is not HoldUntil.READY
         self._attached = at_once
         self._report(phase=Phase.LISTENING, debug_server_address=address, state=State.ATTACHED if at_once else None)
@@ -149,6 +183,7 @@ class Attachment:
         try:
             await asyncio.wait({serving, self._ending}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self.door = None
             if not serving.done():
                 serving.cancel()
             await asyncio.wait({serving})
@@ -159,10 +194,10 @@ class Attachment:
 
     def _ready(self, remarks: str) -> None:
         if self._attached:
-            self._report(phase=Phase.READY, message=remarks or None)
+            self._report(phase=Phase.READY, message=remarks[:LONGEST_MESSAGE] or None)
         else:
             self._attached = True
-            self._report(phase=Phase.READY, state=State.ATTACHED, message=remarks or None)
+            self._report(phase=Phase.READY, state=State.ATTACHED, message=remarks[:LONGEST_MESSAGE] or None)
 
     def _report(self, **fields: object) -> None:
         given = {key: value for key, value in fields.items() if value is not None}
@@ -170,14 +205,17 @@ class Attachment:
         self._reporter.report(StatusPatch(**given))  # type: ignore[arg-type]
 
     def _report_end(self, reason: Reason, message: str) -> None:
-        if reason in (Reason.DELETED, Reason.RELEASED):
+        if reason is Reason.DELETED:
             return
-        failed = not self._attached or reason in (Reason.DEBUGGER_DIED, Reason.PROCESS_GONE)
+        if self._told:
+            self._report(phase=Phase.DETACHED)
+            return
+        failed = not self._attached or reason in (Reason.DEBUGGER_DIED, Reason.PROCESS_GONE, Reason.INTERNAL)
         self._report(
             state=State.ERROR if failed else None,
             phase=Phase.DETACHED,
             reason=reason,
-            message=message or reason.meaning,
+            message=(message or reason.meaning)[:LONGEST_MESSAGE],
         )
 
 
@@ -206,8 +244,10 @@ def pick(
 
 
 def _names(process: Process) -> set[str]:
-    """What a person would call it: its executable, its own name for itself, or the script it runs."""
-    words = [process.exe, *process.cmdline[:2]]
+    """What a person would call it: its executable, its own name for itself, the script or module it runs."""
+    words = [process.exe, *process.cmdline[:1]]
+    words += next(([word] for word in process.cmdline[1:] if not word.startswith("-")), [])
+    words += [after for word, after in pairwise(process.cmdline) if word == "-m"]
     return {process.comm, *(PurePath(word).name for word in words if word)}
 
 

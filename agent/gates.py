@@ -12,6 +12,9 @@ import msgspec
 MAX_MESSAGE = 16 * 1024 * 1024
 """Bytes of one message; a longer one is no message of these protocols, and the gate stops looking."""
 
+SHOWN = 5
+"""Breakpoints named in the remarks; of more than these the number is given."""
+
 
 class Gate(Protocol):
     ready: bool
@@ -49,7 +52,7 @@ class _Wanted(msgspec.Struct):
 
 class _SetBreakpoints(msgspec.Struct):
     source: _Source = msgspec.field(default_factory=_Source)
-    breakpoints: list[_Wanted] = []
+    breakpoints: list[_Wanted] | None = None
 
 
 class _Answered(msgspec.Struct):
@@ -58,7 +61,7 @@ class _Answered(msgspec.Struct):
 
 
 class _Breakpoints(msgspec.Struct):
-    breakpoints: list[_Answered] = []
+    breakpoints: list[_Answered] | None = None
 
 
 _HEADER = re.compile(rb"content-length:\s*(\d{1,12})\s*$", re.IGNORECASE | re.MULTILINE)
@@ -122,7 +125,10 @@ class DapGate:
 
     def remarks(self) -> str:
         places = [place for found in self._unverified.values() for place in found]
-        return f"breakpoints not verified: {', '.join(places)}" if places else ""
+        if not places:
+            return ""
+        more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+        return f"breakpoints not verified: {', '.join(places[:SHOWN])}{more}"
 
     def _answered(self, asked: _DapMessage, answer: _DapMessage) -> None:
         if asked.command == "configurationDone":
@@ -136,7 +142,7 @@ class DapGate:
             path = wanted.source.path or wanted.source.name or "?"
             self._unverified[path] = [
                 f"{path}:{place.line}" + (f" ({found.message})" if found.message else "")
-                for place, found in zip(wanted.breakpoints, got.breakpoints, strict=False)
+                for place, found in zip(wanted.breakpoints or [], got.breakpoints or [], strict=False)
                 if not found.verified
             ]
 

@@ -234,6 +234,8 @@ def main() -> None:
     # Ctrl-C and the end of the agent's service must not come between a process and its release.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # What the agent may have let through must not live on in gdbserver, where it would hide the end of a pipe.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     pid, notes, gdbserver = sys.argv[1:]
     try:
         guard = Guard(int(pid), Path(notes), gdbserver)

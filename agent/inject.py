@@ -10,7 +10,8 @@ waits for a lock may be waiting for the interpreter itself, where it must not be
 run at once only when the thread has slept through PATIENCE, as it does in `join` or `acquire`; a thread that waits
 for the interpreter wakes up every few milliseconds.
 
-Usage: python -S -E -c … PID START_TIME CODE; prints one JSON object. Imports the standard library only.
+Usage: python -S -E -c … PID START_TIME, and the code as a JSON string in the first line of stdin; prints JSON objects,
+one a line. Imports the standard library only.
 """
 
 import contextlib
@@ -206,7 +207,7 @@ def main() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    pid, start_time, source = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    pid, start_time, source = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.stdin.readline() or '""')
     try:
         result = inject(pid, start_time, source)
         _say(result)

@@ -1,10 +1,11 @@
 """Keeps this node as the coordinator wants it: one worker an attachment, and what an earlier life left is undone."""
 
 import asyncio
+from pathlib import Path
 
 from agent.attach import Attachment, Tools
-from agent.report import PAUSES
-from squash.client import changes, patch_attachment
+from agent.report import PAUSES, Reporter
+from squash.client import changes
 from squash.errors import ApiError, UnreachableError
 from squash.logs import Log
 from squash.model import Changes, DebugAttachment, Phase, State, StatusPatch
@@ -20,6 +21,8 @@ class Loop:
         self._tools = tools
         self._log = Log("loop", node=tools.settings.node)
         self._workers: dict[str, tuple[Attachment, asyncio.Task[None]]] = {}
+        self._anew: dict[str, DebugAttachment] = {}
+        """Made again under the name of one that is still being detached: started after it."""
 
     async def run(self) -> None:
         """Follows the coordinator until cancelled; then every debugger is out."""
@@ -28,6 +31,11 @@ class Loop:
             await self._follow()
         finally:
             await self._stop()
+
+    def door(self, name: str) -> Path | None:
+        """The socket at which clients find the debug server of an attachment; None while there is none."""
+        known = self._workers.get(name)
+        return known[0].door if known else None
 
     async def _follow(self) -> None:
         since, tries = "", 0
@@ -52,34 +60,37 @@ class Loop:
         for name in gone & self._workers.keys():
             self._workers[name][0].end(Reason.DELETED)
         for attachment in news.attachments:
-            self._look_at(attachment)
+            self._look_at(attachment, whole=news.reset)
 
-    def _look_at(self, attachment: DebugAttachment) -> None:
+    def _look_at(self, attachment: DebugAttachment, *, whole: bool) -> None:
+        """`whole`: from a list of everything, where what an earlier life of this agent attached is found."""
         name, status = attachment.name, attachment.status
         known = self._workers.get(name)
         if known:
             if status.state is State.ERROR:
-                known[0].end(status.reason or Reason.RELEASED)
+                known[0].end(status.reason or Reason.RELEASED, told=True)
+            elif status.state is State.NONE:
+                self._anew[name] = attachment
         elif status.state is State.NONE:
             self._start(attachment)
-        elif (
-            status.agent == self._tools.agent and status.state is not State.ERROR and status.phase is not Phase.DETACHED
-        ):
+        elif whole and status.agent == self._tools.agent and _unfinished(attachment):
             spawn(self._disown(attachment), f"disown {name}")
 
     def _start(self, wanted: DebugAttachment) -> None:
         worker = Attachment(wanted, self._tools)
         task = spawn(worker.run(), f"attachment {wanted.name}")
         self._workers[wanted.name] = worker, task
-        task.add_done_callback(lambda _: self._workers.pop(wanted.name, None))
+        task.add_done_callback(lambda _: self._over(wanted.name))
+
+    def _over(self, name: str) -> None:
+        self._workers.pop(name, None)
+        if anew := self._anew.pop(name, None):
+            self._start(anew)
 
     async def _disown(self, attachment: DebugAttachment) -> None:
         """Ours by name, but of an earlier life: the debugger is out already (`_recover`)."""
         status = StatusPatch(state=State.ERROR, phase=Phase.DETACHED, reason=Reason.AGENT_RESTARTED)
-        try:
-            await self._tools.client.send(patch_attachment(attachment.name, status))
-        except (ApiError, UnreachableError) as error:
-            self._log.warning("cannot disown", attachment=attachment.name, error=error.message)
+        await Reporter(self._tools.client, attachment.name, self._log, lambda: None).deliver(status)
 
     async def _recover(self) -> None:
         for place in list(self._tools.places.left_behind()):
@@ -90,8 +101,14 @@ class Loop:
             self._tools.places.remove(place)
 
     async def _stop(self) -> None:
+        self._anew.clear()
         tasks = [task for _, task in self._workers.values()]
         for worker, _ in list(self._workers.values()):
             worker.end(Reason.AGENT_STOPPED)
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _unfinished(attachment: DebugAttachment) -> bool:
+    status = attachment.status
+    return status.state is not State.ERROR and status.phase is not Phase.DETACHED

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from squash.errors import SettingError
+from squash.private import private_directory
 
 LONGEST = 76
 """Bytes of the directory's path: with what comes below, a unix socket's path may have 107 (unix(7))."""
@@ -33,16 +34,17 @@ class Place:
 class Places:
     def __init__(self, root: Path) -> None:
         """Takes the directory for this process. Raises SettingError when it cannot, or when another agent has it."""
+        root = root.absolute()
         self._root = root
-        if len(os.fsencode(root.absolute())) > LONGEST:
+        if len(os.fsencode(root)) > LONGEST:
             raise SettingError(f"runtime_dir = '{root}' cannot be used: longer than {LONGEST} bytes")
         try:
-            self._own(root, 0o711)
-            self._own(root / "client", 0o700)
-            self._own(root / "target", 0o711)
+            for directory, mode in ((root, 0o711), (root / "client", 0o700), (root / "target", 0o711)):
+                private_directory(directory, mode)
+                directory.chmod(mode)
             self._lock = os.open(root / "identity", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise SettingError(f"runtime_dir = '{root}' cannot be used: {error.strerror} ({error.filename})") from error
+        except (OSError, SettingError) as error:
+            raise SettingError(f"runtime_dir = '{root}' cannot be used: {error}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -73,12 +75,6 @@ class Places:
 
     def _place(self, debugger: str, name: str) -> Place:
         return Place(debugger, self._root / "target" / name, self._root / "client" / f"{name}.sock")
-
-    def _own(self, directory: Path, mode: int) -> None:
-        directory.mkdir(parents=True, exist_ok=True, mode=mode)
-        if directory.is_symlink() or directory.stat().st_uid != os.geteuid():
-            raise SettingError(f"runtime_dir: '{directory}' belongs to somebody else; choose a directory of your own")
-        directory.chmod(mode)
 
     def _identify(self) -> str:
         known = os.read(self._lock, 64).decode()

@@ -88,7 +88,7 @@ class Stopped:
     def __enter__(self) -> Self:
         _ptrace(SEIZE, self.tid)
         _ptrace(INTERRUPT, self.tid)
-        self._wait(5.0)
+        self._await_interrupt()
         self._memory = os.open(f"/proc/{self.tid}/mem", os.O_RDWR | os.O_CLOEXEC)
         self.registers = self._get_registers()
         self._vector = self._get_vector()
@@ -135,7 +135,7 @@ class Stopped:
             setattr(registers, name, value & _NO_SYSCALL)
         self._set_registers(registers)
         _ptrace(SINGLESTEP, self.tid)
-        stop = self._wait(5.0)
+        stop = self._next_stop(SINGLESTEP, 5.0)
         if stop != signal.SIGTRAP:
             raise OSError(errno.EFAULT, f"system call {number} ended in signal {stop}")
         result = ctypes.c_long(self._get_registers().rax).value
@@ -167,25 +167,46 @@ class Stopped:
     def _returned(self, patience: float | None) -> int:
         while True:
             try:
-                return self._wait(patience)
+                return self._next_stop(CONT, patience)
             except TimeoutError:
                 _ptrace(INTERRUPT, self.tid)
-                stop = self._wait(None)
-                if stop != signal.SIGTRAP:
+                stop, event = self._wait(None)
+                if not event:
                     return stop  # it came back just now; the interrupt finds the thread gone from here
                 if self._get_registers().orig_rax == FUTEX:
                     raise StuckError("the call waits for a lock that the thread itself may hold") from None
                 _ptrace(CONT, self.tid)
 
-    def _wait(self, limit: float | None) -> int:
-        """The signal of the next stop. Raises TimeoutError and GoneError."""
+    def _await_interrupt(self) -> None:
+        """Waits for the stop that INTERRUPT makes; signals on their way to the thread before it are let through."""
+        while True:
+            stop, event = self._wait(5.0)
+            if event and stop != signal.SIGTRAP:
+                raise OSError(errno.EAGAIN, f"thread {self.tid} is stopped by a signal: continue it first")
+            if event:
+                return
+            _ptrace(CONT, self.tid, 0, stop)
+
+    def _next_stop(self, go_on: int, limit: float | None) -> int:
+        """The signal that stopped the thread, passing over stops that have nothing to do with what it does for us.
+
+        A SIGSTOP cannot be blocked. It takes effect on the other threads; this one goes on until it has returned.
+        """
+        while True:
+            stop, event = self._wait(limit)
+            if stop != signal.SIGSTOP and not event:
+                return stop
+            _ptrace(go_on, self.tid, 0, 0 if event else stop)
+
+    def _wait(self, limit: float | None) -> tuple[int, int]:
+        """Signal and ptrace event of the next stop. Raises TimeoutError and GoneError."""
         deadline = None if limit is None else time.monotonic() + limit
         for pause in _pauses():
             pid, status = os.waitpid(self.tid, WALL | os.WNOHANG)
             if pid:
                 if not os.WIFSTOPPED(status):
                     raise GoneError(f"thread {self.tid} ended")
-                return os.WSTOPSIG(status)
+                return os.WSTOPSIG(status), status >> 16
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError
             time.sleep(pause)

@@ -41,33 +41,36 @@ class Reporter:
                 self._queue.task_done()
 
     async def deliver(self, status: StatusPatch) -> bool:
-        """Sends one step now; False when the coordinator refuses it."""
+        """Sends one step now, across the coordinator's absences; False when it refuses the step."""
         tries = 0
         while True:
             try:
-                await self._client.send(patch_attachment(self._name, status))
-            except UnreachableError as error:
+                return await self._try(status, again=tries > 0)
+            except (UnreachableError, ApiError) as error:
                 pause = PAUSES[min(tries, len(PAUSES) - 1)]
                 tries += 1
-                self._log.warning("coordinator lost, trying again", error=error.message, pause=pause)
+                self._log.warning("coordinator cannot take it, trying again", error=error.message, pause=pause)
                 await asyncio.sleep(pause)
-            except ApiError as error:
-                if error.code >= 500 and tries < len(PAUSES):
-                    await asyncio.sleep(PAUSES[tries])
-                    tries += 1
-                    continue
-                return await self._stands(status, error, tries)
-            else:
-                return True
 
-    async def _stands(self, status: StatusPatch, error: ApiError, tries: int) -> bool:
-        """A step that arrived although its answer was lost is refused when sent again: that is no refusal."""
-        if tries and error.code == 409:
-            try:
-                now = (await self._client.send(get_attachment(self._name))).status
-            except (ApiError, UnreachableError):
-                return False
-            if all(getattr(now, key) == value for key, value in status.fields()):
+    async def _try(self, status: StatusPatch, *, again: bool) -> bool:
+        """Raises UnreachableError, and ApiError of a 5xx, when the coordinator cannot answer just now."""
+        try:
+            await self._client.send(patch_attachment(self._name, status))
+        except ApiError as error:
+            if error.code >= 500:
+                raise
+            if again and error.code == 409 and await self._stands(status):
                 return True
-        self._log.info("step refused", reason=error.reason, message=error.message)
-        return False
+            self._log.info("step refused", reason=error.reason, message=error.message)
+            return False
+        return True
+
+    async def _stands(self, status: StatusPatch) -> bool:
+        """A step that arrived although its answer was lost is refused when sent again: that is no refusal."""
+        try:
+            now = (await self._client.send(get_attachment(self._name))).status
+        except ApiError as error:
+            if error.code >= 500:
+                raise
+            return False
+        return all(getattr(now, key) == value for key, value in status.fields())

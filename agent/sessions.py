@@ -1,8 +1,9 @@
 """One debugger in one process, and the unix socket at which its client finds it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from agent.debuggers import DebugServer
 from agent.gates import GATES, ProtocolViolation
@@ -12,6 +13,8 @@ from squash.reasons import Reason
 from squash.tasks import spawn
 
 CHUNK = 65_536
+LEAVING = 1.0
+"""Seconds that a client may still need to be gone when the next one comes, as of an editor that is restarted."""
 
 
 class Session:
@@ -35,8 +38,11 @@ class Session:
         self._log = log
         self._on_connected = on_connected
         self._on_ready = on_ready
+        self._connected = False
         self._ready = False
         self._closed = False
+        self._parting = False
+        """Whether the client has left and the debugger is still letting go: the next one waits for that."""
         self._client: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()
         self._listener: asyncio.Server | None = None
@@ -83,30 +89,35 @@ class Session:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Stream(reader, writer)
+        if self._client:
+            await asyncio.wait({self._client}, timeout=None if self._parting else LEAVING)
         busy = self._client is not None and not self._client.done()
         if busy or self._closed:
             self._log.warning("client refused: " + ("one at a time" if busy else "the session is over"))
             await client.close()
             return
+        self._parting = False
         self._client = spawn(self._serve(client), "debug client")
         self._arrived.set()
 
     async def _serve(self, client: Stream) -> None:
         try:
             debugger = await self._server.connect()
+            self._log.info("client connected")
+            if not self._connected:
+                self._connected = True
+                self._on_connected()
+            try:
+                await self._relay(client, debugger)
+            finally:
+                self._parting = True
+                debugger.writer.close()
+                await _see_through(self._server.disconnected(), "client left")
+                self._log.info("client left")
         except (OSError, TimeoutError) as error:
             self._log.warning("debug server cannot be reached", error=str(error))
-            await client.close()
-            return
-        self._log.info("client connected")
-        self._on_connected()
-        try:
-            await self._relay(client, debugger)
         finally:
-            await client.close()
-            await debugger.close()
-            await self._server.disconnected()
-            self._log.info("client left")
+            client.writer.close()
 
     async def _relay(self, client: Stream, debugger: Stream) -> None:
         """Passes bytes both ways until either end closes."""
@@ -132,7 +143,7 @@ class Session:
 
         def guarded(data: bytes) -> None:
             nonlocal blind
-            if blind:
+            if blind or self._ready:
                 return
             try:
                 look(data)
@@ -141,6 +152,16 @@ class Session:
                 self._log.warning("the ready gate cannot follow the client", error=str(error))
 
         return guarded
+
+
+async def _see_through(work: Coroutine[Any, Any, None], name: str) -> None:
+    """Waits for the end of `work`, which takes its course even when the waiting is cancelled."""
+    task = spawn(work, name)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 async def _pump(source: Stream, sink: Stream, look: Callable[[bytes], None], passed: Callable[[], None]) -> None:

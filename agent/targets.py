@@ -22,14 +22,19 @@ class Targets:
             await occupant.left.wait()
         self._occupants[key] = _Occupant(attachment)
 
-    def leaving(self, process: Process) -> None:
+    def leaving(self, process: Process, attachment: str) -> None:
         """Says that the occupant is on its way out: whoever comes now waits instead of being refused."""
-        if occupant := self._occupants.get((process.pid, process.start_time)):
+        if occupant := self._occupant(process, attachment):
             occupant.leaving = True
 
-    def leave(self, process: Process) -> None:
-        if occupant := self._occupants.pop((process.pid, process.start_time), None):
+    def leave(self, process: Process, attachment: str) -> None:
+        if occupant := self._occupant(process, attachment):
+            del self._occupants[process.pid, process.start_time]
             occupant.left.set()
+
+    def _occupant(self, process: Process, attachment: str) -> "_Occupant | None":
+        found = self._occupants.get((process.pid, process.start_time))
+        return found if found and found.attachment == attachment else None
 
 
 class _Occupant:

@@ -16,6 +16,8 @@ from coordinator import openapi, query, watch
 from coordinator.http import Body, ClientGoneError, Handler, Resource, answer, refusal
 from coordinator.metrics import CONTENT_TYPE
 from coordinator.service import Service
+from coordinator.switchboard import Switchboard
+from coordinator.tunnel import Meeting, Tunnel
 from coordinator.waiting import Key
 from squash.errors import ApiError
 from squash.model import AttachmentPatch, Changes, DebugAttachment, DebugRequest
@@ -34,7 +36,10 @@ def application(service: Service, settings: CoordinatorSettings) -> Starlette:
     paths: dict[str, dict[str, Handler]] = {}
     for operation in openapi.OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = getattr(api, operation.id)
-    routes = []
+    switchboard: Switchboard[Meeting] = Switchboard()
+    service.metrics.gauge("squash_tunnel_agents", "Agents with an open line", lambda: switchboard.agents)
+    service.metrics.gauge("squash_tunnel_streams", "Streams through the tunnel", lambda: switchboard.streams)
+    routes = Tunnel(service.board, switchboard).routes()
     for path, methods in paths.items():
         resource = Resource(path, methods, service.metrics)
         pattern = path.replace("{id}", "{id:any}")

@@ -23,6 +23,7 @@ from squash.errors import SettingError
 from squash.logs import Log
 from squash.options import die, load_or_exit
 from squash.settings import CoordinatorSettings
+from squash.tunnel import LONGEST
 
 PROGRAM = "coordinator"
 _DESCRIPTION = "Matches marked requests with the developers who wait for them, and tells the agents."
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs until SIGTERM or SIGINT (status 0); a setting that cannot be used ends it with status 2."""
     settings = load_or_exit(CoordinatorSettings, PROGRAM, _DESCRIPTION, argv)
     logs.setup(settings.log_level, settings.log_format)
+    serve.allow_many_files()
     try:
         with (
             contextlib.closing(serve.bind(settings.listen, "--listen")) as sock,
@@ -58,5 +60,5 @@ async def _run(settings: CoordinatorSettings, sock: socket.socket, store: Store)
     # What was loaded stays: the collector need not walk over it again and again.
     gc.freeze()
     app = application(service, settings)
-    await serve.run(app, sock, f"squash-{PROGRAM}", service.stop)
+    await serve.run(app, sock, f"squash-{PROGRAM}", service.stop, longest_message=LONGEST)
     _log.info("stopped")

@@ -17,6 +17,7 @@ T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 _JSON = "application/json"
 _NULLABLE_DEPTH = 2
+_SHOWN = 100
 _encode = msgspec.json.Encoder().encode
 
 
@@ -47,6 +48,9 @@ class Resource:
             self._metrics.answered(scope["method"], self._route, code)
 
     async def _answer(self, request: Request) -> Response:
+        if page := _page(request.scope):
+            message = f"the call comes from a web page ({page})"
+            return refusal(ApiError(403, Reason.FOREIGN_ORIGIN, message))
         if handler := self._methods.get(request.method):
             try:
                 return await handler(request)
@@ -108,6 +112,17 @@ class Body(Generic[T]):
 
     def _too_large(self) -> ApiError:
         return ApiError(413, Reason.TOO_LARGE, f"the body is larger than {self._limit} bytes")
+
+
+def _page(scope: Scope) -> str | None:
+    """What tells that a browser makes this call on behalf of a page; ours is no API for pages.
+
+    A call that a page may make without asking first would otherwise reach a coordinator on the loopback interface.
+    """
+    for name, value in scope["headers"]:
+        if name == b"origin" or (name == b"sec-fetch-site" and value not in (b"none", b"same-origin")):
+            return f"{name.decode()}: {value[:_SHOWN].decode('latin-1')!r}"
+    return None
 
 
 def answer(value: Any, code: int = 200) -> Response:

@@ -2,7 +2,7 @@
 
 import platform
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import prometheus_client as prometheus
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -45,6 +45,10 @@ class Metrics:
         if child is None:
             child = self._children[key] = self._answers.labels(*key)
         child.inc()
+
+    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """One more value, read whenever somebody asks."""
+        prometheus.Gauge(name, text, registry=self._registry).set_function(read)
 
     def count(self, changes: Iterable[Change]) -> None:
         for change in changes:

@@ -8,7 +8,16 @@ import msgspec
 
 from squash import __version__
 from squash.calls import BASE
-from squash.model import AttachmentPatch, Changes, DebugAttachment, DebugRequest, Refusal, State
+from squash.model import (
+    NAME_PATTERN,
+    PYTHON_ALONE,
+    AttachmentPatch,
+    Changes,
+    DebugAttachment,
+    DebugRequest,
+    Refusal,
+    State,
+)
 from squash.reasons import Reason
 
 ATTACHMENTS = f"{BASE}/debugattachment"
@@ -83,7 +92,7 @@ OPERATIONS = (
         ATTACHMENTS,
         "Lists debug attachments; with `wait` as soon as the list is not empty",
         answer=list[DebugAttachment],
-        parameters=(_NODE, _STATE, _STATES, _NAMES, *_WAITING),
+        parameters=(_NODE, _HOLDER, _STATE, _STATES, _NAMES, *_WAITING),
         refusals=_POLL,
     ),
     Operation(
@@ -131,7 +140,7 @@ OPERATIONS = (
         f"{BASE}/changes",
         "What happened to attachments after a revision; with `wait` as soon as something did",
         answer=Changes,
-        parameters=(_SINCE, _NODE, _HOLDER, _STATE, _STATES, *_WAITING),
+        parameters=(_SINCE, _NODE, _HOLDER, _STATE, _STATES, _NAMES, *_WAITING),
         refusals=_POLL,
     ),
     Operation(
@@ -195,12 +204,20 @@ def document() -> bytes:
         "paths": paths,
         "components": {"schemas": schemas},
     }
-    # The part of the name pattern that is for Python alone (squash.model) is unknown to other dialects.
-    return msgspec.json.encode(whole).replace(rb"(?!\\n)", b"")
+    return msgspec.json.encode(_for_every_dialect(whole))
+
+
+def _for_every_dialect(value: Any) -> Any:
+    """The same with the name pattern as other dialects know it: the part for Python alone left out (squash.model)."""
+    if isinstance(value, dict):
+        return {key: _for_every_dialect(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_for_every_dialect(inner) for inner in value]
+    return NAME_PATTERN.removesuffix(PYTHON_ALONE) if value == NAME_PATTERN else value
 
 
 def _describe(operation: Operation) -> dict[str, Any]:
-    refusals = dict(operation.refusals) | {500: (Reason.INTERNAL,)}
+    refusals = dict(operation.refusals) | {403: (Reason.FOREIGN_ORIGIN,), 500: (Reason.INTERNAL,)}
     success: dict[str, Any] = {"description": operation.text}
     if operation.answer is not None:
         success["content"] = {operation.media: {"schema": _schema(operation.answer)}}

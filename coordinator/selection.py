@@ -31,8 +31,12 @@ class Selection:
         )
 
     def has_place(self, entry: Entry) -> bool:
-        """Whether a change happened at the node and to the holder that this is about."""
-        return (not self.nodes or entry.node in self.nodes) and (not self.holder or entry.holder == self.holder)
+        """Whether a change happened where this is about: to its names, at its nodes, to its holder."""
+        return (
+            (not self.names or entry.name in self.names)
+            and (not self.nodes or entry.node in self.nodes)
+            and (not self.holder or entry.holder == self.holder)
+        )
 
     @property
     def keys(self) -> frozenset[Key]:

@@ -5,7 +5,7 @@ All of that happens without a pause of the event loop, so that nobody sees a sta
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -30,21 +30,12 @@ _log = Log("coordinator")
 class Service:
     """What the API can do. Refusals are ApiError; those of the store leave everything as it was."""
 
-    def __init__(
-        self,
-        board: Board,
-        store: Store,
-        platform: Platform,
-        waiting: Waiting,
-        metrics: Metrics,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, board: Board, store: Store, platform: Platform, waiting: Waiting, metrics: Metrics) -> None:
         self.board = board
         self.waiting = waiting
         self.metrics = metrics
         self._store = store
         self._platform = platform
-        self._clock = clock
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_for: float | None = None
 
@@ -64,22 +55,22 @@ class Service:
         # A taken name is told first: who lost our first answer must learn of it even when the container is gone.
         self.board.check_name_free(wanted.metadata.name)
         wanted = replace(wanted, spec=await located(self._platform, wanted.spec))
-        return self._commit(self.board.create_attachment(wanted, self._clock()))
+        return self._commit(self.board.create_attachment(wanted, time.time()))
 
     def patch_attachment(self, name: str, patch: AttachmentPatch) -> DebugAttachment:
-        return self._commit(self.board.patch_attachment(name, patch, self._clock()))
+        return self._commit(self.board.patch_attachment(name, patch, time.time()))
 
     def release_attachment(self, name: str) -> DebugAttachment:
-        return self._commit(self.board.release_attachment(name, self._clock()))
+        return self._commit(self.board.release_attachment(name, time.time()))
 
     def delete_attachment(self, name: str) -> None:
         self._commit(self.board.delete_attachment(name))
 
     def create_request(self, wanted: DebugRequest) -> DebugRequest:
-        return self._commit(self.board.create_request(wanted, self._clock()))
+        return self._commit(self.board.create_request(wanted, time.time()))
 
     def delete_request(self, name: str) -> None:
-        self._commit(self.board.delete_request(name, self._clock()))
+        self._commit(self.board.delete_request(name, time.time()))
 
     def check_ready(self) -> None:
         """Raises ApiError 503 when the store cannot be written."""
@@ -98,7 +89,7 @@ class Service:
     def _expire(self) -> None:
         self._alarm, self._alarm_for = None, None
         try:
-            self._commit(self.board.expire(self._clock()))
+            self._commit(self.board.expire(time.time()))
         except ApiError as error:
             _log.warning("cannot keep what expired, trying again", error=error.message, pause=RETRY)
             self._set_alarm(RETRY)
@@ -115,7 +106,7 @@ class Service:
         self._alarm, self._alarm_for = None, deadline
         if deadline is not None:
             # Deadlines are of the wall clock, which may be set: never sleep for long.
-            delay = min(max(deadline - self._clock(), pause), _LONGEST_SLEEP)
+            delay = min(max(deadline - time.time(), pause), _LONGEST_SLEEP)
             self._alarm = asyncio.get_running_loop().call_later(delay, self._expire)
 
 

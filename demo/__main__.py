@@ -13,11 +13,13 @@ from demo.story import Story
 from demo.world import StartError
 from squash.errors import SquashError
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def main() -> int:
     """0 when every step was as it should be, 1 when one was not, 130 after Ctrl-C."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in STOPS:
+        signal.signal(number, _interrupt)
     try:
         with Shop(port=os.environ.get("PORT", "0")) as shop:
             story = Story(shop)
@@ -35,6 +37,9 @@ def main() -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Once is enough: what is left to do is to end everything, and a second Ctrl-C must not come between.
+    for each in STOPS:
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -13,13 +13,14 @@ from squash.result import HEADER, MARK, Result, parse
 
 @dataclass(frozen=True)
 class Answer:
-    """`seconds` from sending the request until the whole answer was there."""
+    """`seconds` from sending the request until the whole answer was there, which was at `received` (unix seconds)."""
 
     status: int
     body: Any
     result: Result | None
     """From `x-squash-result`: what became of a marked request."""
     seconds: float
+    received: float
 
 
 class Request:
@@ -67,7 +68,8 @@ class Request:
             body = response.read()
             told = response.getheader(HEADER)
             seconds = time.monotonic() - self._begun
-            self._answer = Answer(response.status, json.loads(body), parse(told) if told else None, seconds)
+            result = parse(told) if told else None
+            self._answer = Answer(response.status, json.loads(body), result, seconds, time.time())
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._error = error
         finally:

@@ -1,11 +1,14 @@
-"""A small client of the Debug Adapter Protocol, as an editor would speak it, over a unix socket."""
+"""A small client of the Debug Adapter Protocol, as an editor would speak it."""
 
+import contextlib
 import itertools
 import json
 import socket
 from collections import deque
 from types import TracebackType
 from typing import Any, Self
+
+from squash.options import Address
 
 Json = dict[str, Any]
 
@@ -18,10 +21,13 @@ class Dap:
     """Blocking; `timeout` in seconds for each answer and event."""
 
     def __init__(self, address: str, timeout: float = 20.0) -> None:
-        """`address` as in `status.debug_server_address`: `unix:/path`."""
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(timeout)
-        self._socket.connect(address.removeprefix("unix:"))
+        """`address` as in `status.debug_server_address`, `unix:/path`, or that of a local end, `127.0.0.1:PORT`."""
+        if address.startswith("unix:"):
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.settimeout(timeout)
+            self._socket.connect(address.removeprefix("unix:"))
+        else:
+            self._socket = socket.create_connection(Address.parse(address), timeout)
         self._file = self._socket.makefile("rb")
         self._numbers = itertools.count(1)
         self._answers: dict[int, Json] = {}
@@ -38,6 +44,12 @@ class Dap:
     def close(self) -> None:
         self._file.close()
         self._socket.close()
+
+    def until_closed(self) -> None:
+        """Returns when the debugger's end is closed, after whatever else it said."""
+        with contextlib.suppress(ConnectionError):
+            while self._file.read1():
+                pass
 
     def attach(self, breakpoints: dict[str, list[int]]) -> Json:
         """The whole handshake, with breakpoints by file, up to configurationDone. Returns the breakpoints as set."""

@@ -1,8 +1,9 @@
 """Ends processes and removes directories when whoever started them is gone, however it went.
 
 Reads lines from stdin: `process STAGE PID START_TIME` and `directory PATH`. At the end of input, which comes when
-the other end of the pipe is closed or its owner dies, it ends the processes, highest stage first, and removes the
-directories. Ctrl-C in the terminal does not reach it: it has a session of its own.
+the other end of the pipe is closed or its owner dies, it ends the processes, highest stage first; then whatever else
+bears one of the directories in its environment (MARK); and removes the directories. Ctrl-C in the terminal does not
+reach it: it has a session of its own.
 """
 
 import contextlib
@@ -16,6 +17,8 @@ from collections.abc import Iterable
 
 from squash import procfs
 
+MARK = "SQUASH_WORLD"
+"""Environment variable of everything that a world starts, and of what that starts in turn: the world's directory."""
 PATIENCE = 10.0
 """Seconds between SIGTERM and SIGKILL: an agent needs a moment to take its debuggers out."""
 
@@ -44,6 +47,13 @@ def end(processes: Iterable[tuple[int, int]], patience: float = PATIENCE) -> lis
     return killed
 
 
+def marked(directories: Iterable[str]) -> list[tuple[int, int]]:
+    """Pid and start time of the processes that were started for one of these worlds, or by something that was."""
+    wanted = set(directories)
+    found = (procfs.stat(pid) for pid in procfs.pids() if (procfs.environ(pid) or {}).get(MARK) in wanted)
+    return [(stat.pid, stat.start_time) for stat in found if stat and stat.state not in "ZX"]
+
+
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -59,6 +69,9 @@ def main() -> None:
     for _, processes in sorted(stages.items(), reverse=True):
         for pid in end(processes):
             sys.stderr.write(f"process {pid} did not end when asked and was killed\n")
+    # Clients, debuggers' helpers, and what was started so late that nobody could tell us of it.
+    while left := marked(directories):
+        end(left)
     for directory in directories:
         shutil.rmtree(directory, ignore_errors=True)
 

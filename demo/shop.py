@@ -1,13 +1,14 @@
 """The shop: storefront, pricing and stock, each behind its own Envoy with our filter and its sidecar."""
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from demo.world import ROOT, Child, StartError, World
+from demo.world import ENVOY, ROOT, Child, StartError, World
 from squash import serve
 from squash.options import Address
 
@@ -15,6 +16,8 @@ SERVICES = ROOT / "demo" / "services"
 PRICING = SERVICES / "pricing.py"
 STOCK = SERVICES / "stock.cpp"
 STOCK_PROGRAM = ROOT / "build" / "stock"
+PATIENCE = ("--attachment-timeout", "300")
+"""Longest hold in seconds, for whoever types along with KEEP=1."""
 
 
 @dataclass
@@ -36,12 +39,16 @@ class Shop:
     """A context manager: a coordinator, an agent and three pods on this machine."""
 
     def __init__(self, port: str = "0") -> None:
-        """`port` is where the storefront's Envoy listens, 0 for a free one. Raises SettingError when it is taken."""
+        """`port` is where the storefront's Envoy listens, 0 for a free one.
+
+        Raises SettingError when it is taken, StartError when something is missing on this machine.
+        """
         self.listen = _free(port)
+        _complete()
         _may_trace()
-        self.world = World("squash-demo")
 
     def __enter__(self) -> Self:
+        self.world = World("squash-demo")
         try:
             self._open()
         except BaseException:
@@ -72,8 +79,8 @@ class Shop:
     def _pod(self, name: str, argv: list[str], listen: str = "127.0.0.1:0") -> Pod:
         image = f"demo/{name}"
         service = self.world.service(name, image, [*argv, "--listen", "127.0.0.1:0"])
-        sidecar = self.world.sidecar(name)
-        envoy = self.world.envoy(name, service.where, sidecar.where, listen=listen)
+        sidecar = self.world.sidecar(name, *PATIENCE)
+        envoy = self.world.envoy(name, service.where, sidecar.where, *PATIENCE, listen=listen)
         return Pod(name, image, service, sidecar, envoy)
 
 
@@ -84,6 +91,14 @@ def _free(port: str) -> str:
         raise StartError(f"PORT = {port!r} is no port: a number from 0 to 65535, 0 for a free one") from None
     serve.bind(address, "PORT=N make demo").close()
     return str(address)
+
+
+def _complete() -> None:
+    """Says before anything is started what this machine lacks."""
+    missing = [f"{name} (not on PATH)" for name in ("gdb", "gdbserver") if shutil.which(name) is None]
+    missing += [str(path) for path in (ENVOY, STOCK_PROGRAM) if not os.access(path, os.X_OK)]
+    if missing:
+        raise StartError(f"missing: {', '.join(missing)}; `make demo` sets everything up, or says what to install")
 
 
 def _may_trace() -> None:

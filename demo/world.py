@@ -3,8 +3,11 @@
 Used by the demo, the end-to-end tests and the benchmarks alike. Every port is a free one.
 """
 
+import contextlib
 import json
 import os
+import secrets
+import select
 import subprocess
 import sys
 import tempfile
@@ -15,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from demo.janitor import MARK
 from squash import procfs
 from squash.client import Client
 from squash.options import Address
@@ -33,8 +37,9 @@ class StartError(Exception):
 class Child:
     """A process and its log. `where` is what it said when it was ready: a URL, for whatever listens."""
 
-    def __init__(self, name: str, process: subprocess.Popen[str], log: Path) -> None:
+    def __init__(self, name: str, program: str, process: subprocess.Popen[str], log: Path) -> None:
         self.name = name
+        self.program = program
         self.process = process
         self.log = log
         self.where = ""
@@ -66,8 +71,12 @@ class Child:
 class World:
     """A context manager: everything started through it is gone after it, also when this process is killed."""
 
-    def __init__(self, label: str = "squash") -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix=f"{label}-"))
+    def __init__(self, label: str = "squash", namespace: str = "") -> None:
+        """`namespace` of the pods: one of its own when empty, for worlds on one machine see each other's processes."""
+        name = f"{label}-{secrets.token_hex(4)}"
+        self.directory = Path(tempfile.gettempdir()) / name
+        self.namespace = namespace or name
+        # It knows of everything before it is made: whoever interrupts us in between leaves nothing behind.
         self._janitor = subprocess.Popen(
             [sys.executable, "-m", "demo.janitor"],
             stdin=subprocess.PIPE,
@@ -76,6 +85,7 @@ class World:
             start_new_session=True,
         )
         self._tell(f"directory {self.directory}")
+        self.directory.mkdir(mode=0o700)
         self._coordinator_url = ""
         self._children: list[Child] = []
 
@@ -88,7 +98,14 @@ class World:
         self.close()
 
     def close(self) -> None:
-        """Ends everything and waits until it is gone."""
+        """Ends everything and waits until it is gone, also when Ctrl-C comes meanwhile."""
+        try:
+            self._end()
+        except KeyboardInterrupt:
+            self._end()
+            raise
+
+    def _end(self) -> None:
         if self._janitor.stdin:
             self._janitor.stdin.close()
         self._janitor.wait()
@@ -119,17 +136,17 @@ class World:
 
     def sidecar(self, pod: str, *options: str, listen: str = "127.0.0.1:0") -> Child:
         argv = [str(BIN / "squash-sidecar"), "--listen", listen, "--server-url", self._coordinator_url, *options]
-        environment = container(pod, "squash-sidecar", "squash/sidecar")
+        environment = self._container(pod, "squash-sidecar", "squash/sidecar")
         return self.start(f"{pod}-sidecar", argv, stage=1, environment=environment)
 
     def envoy(self, pod: str, upstream: str, sidecar: str, *options: str, listen: str = "127.0.0.1:0") -> Child:
         """A real Envoy with our filter, rendered by `squashctl envoy config` with `options`."""
         argv = [str(BIN / "squashctl"), "envoy", "config", "--listen", listen, "--admin", "127.0.0.1:0"]
         argv += ["--upstream", upstream.removeprefix("http://"), "--sidecar", sidecar.removeprefix("http://"), *options]
-        rendered = subprocess.run(argv, capture_output=True, text=True, check=False)
+        rendered = subprocess.run(argv, capture_output=True, text=True, check=False, env=self.environment())
         if rendered.returncode:
             raise StartError(f"squashctl envoy config: {rendered.stderr}")
-        return self.bare_envoy(f"{pod}-envoy", rendered.stdout, container(pod, "envoy", "envoyproxy/envoy"))
+        return self.bare_envoy(f"{pod}-envoy", rendered.stdout, self._container(pod, "envoy", "envoyproxy/envoy"))
 
     def bare_envoy(self, name: str, bootstrap: str, environment: Mapping[str, str] = {}) -> Child:
         """An Envoy with this bootstrap; `where` is its first listener."""
@@ -152,7 +169,7 @@ class World:
         environment: Mapping[str, str] = {},
     ) -> Child:
         """A process of the user's: says `NAME ready on URL`, and counts as a container of the local platform."""
-        return self.start(pod, argv, stage=2, environment=container(pod, "app", image) | dict(environment))
+        return self.start(pod, argv, stage=2, environment=self._container(pod, "app", image) | dict(environment))
 
     # -- processes in general ------------------------------------------------------------------------
 
@@ -168,11 +185,11 @@ class World:
         At the end higher stages go first: the agent, while what it debugs still runs.
         """
         child = self._spawn(name, argv, stage, environment)
-        assert child.process.stdout is not None  # noqa: S101 - for the type checker
-        line = child.process.stdout.readline()
+        output = child.process.stdout
+        assert output is not None  # noqa: S101 - for the type checker
+        line = output.readline() if select.select([output], [], [], START)[0] else ""
         if " ready on " not in line:
-            child.process.wait(START)
-            raise StartError(f"{name} did not start: {child.last_words()}")
+            raise _failure(child)
         child.where = line.rsplit(" ready on ", 1)[1].strip()
         return child
 
@@ -181,21 +198,23 @@ class World:
     ) -> Child:
         """`announces`: it says on stdout when it is ready, and logs to stderr; otherwise both come by the pipe."""
         log = self.directory / f"{name}.log"
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SQUASH_")}
         with log.open("a") as stderr:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr if announces else subprocess.STDOUT,
-                text=True,
-                env=inherited | dict(environment),
-                start_new_session=True,
-            )
+            try:
+                process = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr if announces else subprocess.STDOUT,
+                    text=True,
+                    env=self.environment(environment),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise StartError(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
         stat = procfs.stat(process.pid)
         if stat:
             self._tell(f"process {stage} {process.pid} {stat.start_time}")
-        child = Child(name, process, log)
+        child = Child(name, argv[0], process, log)
         self._children.append(child)
         return child
 
@@ -217,7 +236,17 @@ class World:
         child.follower = threading.Thread(target=copy, name=f"log of {child.name}", daemon=True)
         child.follower.start()
         if not seen.wait(START) or not child.where:
-            raise StartError(f"{child.name} did not start: {child.last_words()}")
+            raise _failure(child)
+
+    def environment(self, more: Mapping[str, str] = {}) -> dict[str, str]:
+        """For whatever is started: ours, without settings of squash, and marked so that it ends with this world."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SQUASH")}
+        return inherited | {MARK: str(self.directory)} | dict(more)
+
+    def _container(self, pod: str, name: str, image: str) -> dict[str, str]:
+        """What makes a plain process a container of the local platform."""
+        names = {"SQUASH_POD": pod, "SQUASH_NAMESPACE": self.namespace}
+        return names | {"SQUASH_CONTAINER": name, "SQUASH_IMAGE": image}
 
     def _tell(self, line: str) -> None:
         assert self._janitor.stdin is not None  # noqa: S101 - for the type checker
@@ -225,6 +254,12 @@ class World:
         self._janitor.stdin.flush()
 
 
-def container(pod: str, name: str, image: str) -> dict[str, str]:
-    """The environment that makes a plain process a container of the local platform."""
-    return {"SQUASH_POD": pod, "SQUASH_NAMESPACE": "demo", "SQUASH_CONTAINER": name, "SQUASH_IMAGE": image}
+def _failure(child: Child) -> StartError:
+    """Why the process is not ready, as far as it says so."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.process.wait(1)
+    if child.follower:
+        child.follower.join(1)
+    status = child.process.returncode
+    what = f"was not ready within {START:g} s" if status is None else f"ended with status {status} instead of starting"
+    return StartError(f"{child.name} {what}: {child.program}\n{child.last_words()}".rstrip())

@@ -54,7 +54,6 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
         "codec_type": "AUTO",
         "http_protocol_options": {"enable_trailers": True},
         "max_request_headers_kb": 96,
-        "stream_idle_timeout": Commented("A request that is held, or stands at a breakpoint, is idle for long.", "0s"),
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "route_config": {"virtual_hosts": [_virtual_host(settings)]},
         "http_filters": [
@@ -74,21 +73,22 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
 
 
 def _virtual_host(settings: EnvoySettings) -> dict[str, Any]:
-    route = {
+    patient = {
         "cluster": UPSTREAM,
-        "timeout": Commented("Whoever debugs takes longer than the 15 s that Envoy gives by itself.", "0s"),
+        "timeout": Commented("Whoever debugs takes longer than the 15 s that Envoy gives by itself,", "0s"),
+        "idle_timeout": Commented("and a request that is held, or stands at a breakpoint, is idle for long.", "0s"),
     }
     enabled = {"@type": TYPE + "envoy.config.route.v3.FilterConfig", "config": {}}
     marked = {
         "match": {"prefix": "/", "headers": [{"name": MARK, "present_match": True}]},
-        "route": route,
+        "route": patient,
         "typed_per_filter_config": {one["name"]: enabled for one in filters(settings)},
     }
     routes = [
         Commented(
             "For all other requests Envoy does not even make the filters, which costs less than to skip it.", marked
         ),
-        {"match": {"prefix": "/"}, "route": route},
+        {"match": {"prefix": "/"}, "route": {"cluster": UPSTREAM}},
         _checking_route(settings),
     ]
     return {"name": "inbound", "domains": ["*"], "routes": routes}

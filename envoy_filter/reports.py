@@ -55,7 +55,9 @@ class Reports:
             told = await asyncio.gather(*(self._tell(entry.report) for entry in batch))
             now = time.monotonic()
             left = [entry for entry, done in zip(batch, told, strict=True) if not done and entry.until > now]
-            self._queue.extendleft(reversed(left))
+            # Those that came meanwhile are newer: what finds no room any more is the oldest.
+            room = MOST - len(self._queue)
+            self._queue.extendleft(reversed(left[max(0, len(left) - room) :]))
             if all(told):
                 self._backoff.reset()
             else:
@@ -78,6 +80,9 @@ class Reports:
             log.debug("report not delivered yet", problem=error.message)
             return False
         except ApiError as error:
+            if error.code >= 500:
+                log.debug("report not delivered yet", problem=error.message)
+                return False
             log.debug("report refused", problem=error.message)
         return True
 

@@ -154,7 +154,7 @@ async def _serve(settings: SidecarSettings, client: Http1Client, template: Debug
     holds = Holds(client, template, settings)
     async with _grpc(settings, holds):
         with serve.bind(settings.listen, "--listen") as sock:
-            await serve.run(Sidecar(holds), sock, "squash-sidecar", holds.stop, NeverRefusing)
+            await serve.run(Sidecar(holds), sock, "squash-sidecar", holds.stop, protocol=NeverRefusing)
     await holds.close()
 
 

@@ -1,6 +1,7 @@
 """One long poll that watches the attachments of all holds."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from squash.calls import changes
@@ -70,7 +71,8 @@ class Watch:
             if news:
                 self._backoff.reset()
             else:
-                # Also an answer without news counts as a failed try, so that no server can make this spin.
+                # Also an answer without news counts as a failed try, unless it took its time, so that no server can
+                # make this spin.
                 await asyncio.sleep(self._backoff.pause())
 
     async def _list(self) -> bool:
@@ -87,13 +89,14 @@ class Watch:
         return True
 
     async def _poll(self) -> bool:
+        began = time.monotonic()
         try:
             answer = await self._client.send(
                 changes(since=self._revision, holder=self._holder, states=_FINAL, wait=WAIT)
             )
         except ApiError as error:
             if error.code == 408:
-                return True
+                return time.monotonic() - began >= WAIT / 2
             raise
         before = self._revision
         # After a reset the list leaves out what is not final yet: look at everything.

@@ -47,8 +47,8 @@ _JSON = """## JSON
 
 With `--json` a command that did well writes one JSON document to stdout. One that did not writes nothing there, and to
 stderr `{"error": {"exit": …, "reason": …, "message": …, "remedy": …}}`. Objects look as in the REST API; `list --watch`
-writes a document for each change; `version` writes its document even when the coordinator is away, with `server` null,
-and the error too.
+writes a document for each change; `connect` writes its document when it listens, and stays; `version` writes its
+document even when the coordinator is away, with `server` null, and the error too.
 """
 
 

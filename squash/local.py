@@ -1,13 +1,15 @@
 """The platform `local`: a plain process counts as a container when its environment names its pod and image.
 
 SQUASH_POD and SQUASH_IMAGE are required; SQUASH_NAMESPACE is `default` and SQUASH_CONTAINER the image's last
-name part when absent. Children inherit the environment, so a container may have several processes.
+name part when absent. Children inherit the environment, so a container may have several processes. A process with a
+name that is too long or not printable text is passed over.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from squash import procfs
+from squash.model import LONGEST_TEXT
 
 
 class LocalProcess(NamedTuple):
@@ -35,7 +37,17 @@ def read(pid: int) -> LocalProcess | None:
         return None
     namespace = environ.get("SQUASH_NAMESPACE") or "default"
     container = environ.get("SQUASH_CONTAINER") or image.rsplit("/", 1)[-1].split(":")[0].split("@")[0]
+    if not all(map(_can_be_told, (pod, image, namespace, container))):
+        return None
     return LocalProcess(pid, stat.start_time, pod, namespace, container, image)
+
+
+def _can_be_told(text: str) -> bool:
+    """Whether the API can carry it. Anybody may start such a process: it must not spoil what is told of others.
+
+    What is not UTF-8 came as lone surrogates, which are not printable either.
+    """
+    return len(text) <= LONGEST_TEXT and text.isprintable()
 
 
 def scan() -> Iterator[LocalProcess]:

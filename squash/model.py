@@ -13,14 +13,14 @@ import msgspec
 
 from squash.reasons import Reason
 
-NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,126}[a-z0-9])?$(?!\n)"
-"""Object names: lower-case letters, digits, `-` and `.`, at most 128 characters, as Kubernetes has them.
-
-The last group is for Python alone, whose `$` also matches before a line feed at the end.
-"""
+PYTHON_ALONE = r"(?!\n)"
+"""Ends a pattern for Python, whose `$` also matches before a line feed at the end; other dialects do not know it."""
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,126}[a-z0-9])?$" + PYTHON_ALONE
+"""Object names: lower-case letters, digits, `-` and `.`, at most 128 characters, as Kubernetes has them."""
 
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=128)]
-Text = Annotated[str, msgspec.Meta(max_length=1024)]
+LONGEST_TEXT = 1024
+Text = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
 """Anything a person names: images, process names, nodes."""
 Note = Annotated[str, msgspec.Meta(max_length=16384)]
 Pid = Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
@@ -190,7 +190,7 @@ class AttachmentPatch(Struct, frozen=True, kw_only=True):
 
 
 class RequestSpec(Struct, frozen=True, kw_only=True):
-    image: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    image: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
     debugger: Text
     """The debugger's name; empty leaves the choice to the attachment and the agent."""
     process_name: Text | None = None

@@ -7,6 +7,7 @@ into one; a bad value is refused with the key, where it came from, and what is a
 
 import argparse
 import dataclasses
+import ipaddress
 import os
 import sys
 import tomllib
@@ -36,6 +37,16 @@ class Address(NamedTuple):
         if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
             raise ValueError("expected HOST:PORT, like 127.0.0.1:8602 or [::1]:8602")
         return cls(host, int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only processes of this machine reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

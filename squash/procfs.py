@@ -1,12 +1,15 @@
 """Facts that Linux tells of processes and sockets under /proc (proc(5)). Reads only; a process that is gone is None."""
 
 import contextlib
+import ipaddress
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
+_MAPPED = "".join(f"{word:08X}" for word in struct.unpack("=3I", bytes(10) + b"\xff\xff"))
 
 
 class Stat(NamedTuple):
@@ -77,6 +80,26 @@ def listener_of(port: int) -> Stat | None:
     return None
 
 
+def owner_of_connection(local: tuple[str, int], remote: tuple[str, int]) -> int | None:
+    """The uid behind an established TCP connection of this host, seen from its end `local`; None: there is none."""
+    ends = [_in_table(*local), _in_table(*remote)]
+    # A socket that can do both speaks IPv4 under such addresses of IPv6 (RFC 4291, 2.5.5.2).
+    mapped = [_MAPPED + end for end in ends]
+    for table in ("tcp", "tcp6"):
+        for fields in _connections(table):
+            # An end that its process has closed has no inode any more, and no owner that could be trusted.
+            if fields[1:3] in (ends, mapped) and fields[3] == "01" and fields[9] != "0":
+                return int(fields[7])
+    return None
+
+
+def _in_table(host: str, port: int) -> str:
+    """An address as /proc/net/tcp has it: 32-bit words in the byte order of the machine."""
+    packed = ipaddress.ip_address(host).packed
+    words = struct.unpack(f"={len(packed) // 4}I", packed)
+    return "".join(f"{word:08X}" for word in words) + f":{port:04X}"
+
+
 def _open_files(pid: int) -> Iterator[str]:
     try:
         with os.scandir(PROC / str(pid) / "fd") as entries:
@@ -90,11 +113,14 @@ def _open_files(pid: int) -> Iterator[str]:
 
 def _listening_inodes(port: int) -> Iterator[str]:
     for table in ("tcp", "tcp6"):
-        try:
-            lines = (PROC / "net" / table).read_text().splitlines()[1:]
-        except FileNotFoundError:
-            continue
-        for line in lines:
-            fields = line.split()
+        for fields in _connections(table):
             if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
                 yield fields[9]
+
+
+def _connections(table: str) -> Iterator[list[str]]:
+    try:
+        lines = (PROC / "net" / table).read_text().splitlines()[1:]
+    except FileNotFoundError:
+        return
+    yield from (line.split() for line in lines)

@@ -45,6 +45,11 @@ class Reason(StrEnum):
         "this path does not answer this method",
         "/openapi.json lists the methods of each path",
     )
+    FOREIGN_ORIGIN = (
+        "foreign_origin",
+        "a web page made the call, and no page may drive the coordinator",
+        "call it from a program, such as squashctl or curl, without the headers Origin and Sec-Fetch-Site",
+    )
     NAME_TAKEN = (
         "name_taken",
         "an object of this name exists already",
@@ -79,6 +84,28 @@ class Reason(StrEnum):
         "internal",
         "a fault in squash itself",
         "please report it with the log lines around it",
+    )
+
+    # -- reaching a debug server -------------------------------------------------------------------
+    NOT_LISTENING = (
+        "not_listening",
+        "the debug attachment has no debug server to connect to, not yet or no more",
+        "wait for it (`squashctl wait ID --for listening`); when it is over, ask for a new debugger",
+    )
+    AGENT_AWAY = (
+        "agent_away",
+        "the coordinator cannot reach the agent that has the debugger",
+        "see that squash-agent runs on the attachment's node and reaches the coordinator; its log has the details",
+    )
+    FROM_A_PAGE = (
+        "from_a_page",
+        "a web page tried to open a tunnel",
+        "use `squashctl connect`: pages of any site could reach a coordinator on this machine, so none may",
+    )
+    STREAM_BROKEN = (
+        "stream_broken",
+        "the connection to the debug server broke off",
+        "connect again; the debugger stays for the agent's client_grace",
     )
 
     # -- matching ---------------------------------------------------------------------------------
@@ -180,7 +207,7 @@ class Reason(StrEnum):
     NO_DEBUGGER_CLAIMS = (
         "no_debugger_claims",
         "no debugger of this agent suits the process",
-        "name one with spec.debugger if you know better; `squash-agent --help` lists them",
+        "debug the process by hand, or install a debugger plug-in for the agent that knows such processes",
     )
     UNKNOWN_DEBUGGER = (
         "unknown_debugger",

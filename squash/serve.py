@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import resource
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from squash.options import Address
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than our clients keep theirs (httpx: 5), which then close first."""
+MANY_FILES = 65_536
 LAST_ANSWERS = 10
 """Seconds that a stop waits for answers under way, such as to a client that sends its body slowly."""
 
@@ -36,6 +38,17 @@ def bind(address: Address, flag: str) -> socket.socket:
         ) from error
 
 
+def allow_many_files() -> None:
+    """Raises this process's limit of open files as far as it may: a stream of the tunnel takes several of them.
+
+    The usual limit of 1024 is for programs that use select(2); ours do not.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if most == resource.RLIM_INFINITY else min(most, MANY_FILES)
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -47,9 +60,13 @@ async def run(
     sock: socket.socket,
     program: str,
     on_stop: Callable[[], None],
+    *,
     protocol: type[asyncio.Protocol] | Literal["auto"] = "auto",
+    longest_message: int = 0,
 ) -> None:
     """Serves until SIGTERM or SIGINT; then calls `on_stop` (which must let pending answers end) and finishes them.
+
+    `longest_message` is that of a WebSocket in bytes; 0: there are no WebSockets.
 
     Writes one line `PROGRAM ready on URL` to stdout once connections are accepted.
     """
@@ -59,7 +76,9 @@ async def run(
         log_config=None,
         access_log=False,
         server_header=False,
-        ws="none",
+        ws="websockets-sansio" if longest_message else "none",
+        ws_max_size=longest_message,
+        ws_per_message_deflate=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=LAST_ANSWERS,
     )

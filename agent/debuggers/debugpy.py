@@ -115,13 +115,13 @@ class _Line:
             "__name__": "squash",
         }
         steps = (
-            "import os\n"
             "try:\n"
+            " import os\n"
             f" os.rename({directory + '/job'!r}, {directory + '/taken'!r})\n"
-            "except OSError:\n"
-            " pass\n"
-            "else:\n"
             f" with open({directory + '/taken'!r}) as f: exec(compile(f.read(), '<squash>', 'exec'), {names!r})\n"
+            # A pending call that fails would raise in whatever the main thread is doing.
+            "except BaseException:\n"
+            " pass\n"
         )
         return f"exec({steps!r}, {{}})"
 
@@ -130,12 +130,13 @@ class _Line:
         directory, process = self._target.directory, self._target.process
         path = directory / "agent.sock"
         self._listener = await asyncio.start_unix_server(self._accept, path)
+        path.chmod(0o600)
         job = directory / "job"
         job.write_bytes(INSIDE.read_bytes())
         if process.uid != os.geteuid():
-            for owned in (directory, path, job):
-                os.chown(owned, process.uid, process.gid)
-        path.chmod(0o600)
+            # The directory last: once it is the process's user's, that user decides what the names in it mean.
+            for owned in (path, job, directory):
+                _give(process, owned)
         _check_readable(process, [directory, _package() / "__init__.py"])
         # The end of the process is the end of the line, even while a child of it holds the socket open.
         self._watch = os.pidfd_open(process.pid)
@@ -155,7 +156,10 @@ class _Line:
                 async with asyncio.timeout(limit):
                     control.writer.write(order.encode() + b"\n")
                     await control.writer.drain()
-                    return "done" in await self._read(control)
+                    while said := await self._read(control):
+                        if said.get("done") == order.split(maxsplit=1)[0]:
+                            return True
+                    return False
             except (OSError, TimeoutError):
                 self._over()
                 return False
@@ -187,13 +191,19 @@ class _Line:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stream = Stream(reader, writer)
-        ticket, _, kind = (await reader.readline()).decode(errors="replace").strip().partition(" ")
-        if not secrets.compare_digest(ticket, self._ticket) or self.ended.is_set():
+        try:
+            async with asyncio.timeout(CONNECT):
+                ticket, _, kind = (await reader.readline()).strip().partition(b" ")
+        except (OSError, TimeoutError, ValueError):
+            ticket = kind = b""
+        if not secrets.compare_digest(ticket, self._ticket.encode()) or self.ended.is_set():
             await stream.close()
-        elif kind == "client":
+        elif kind == b"client":
             self._clients.put_nowait(stream)
         elif not self._control.done():
             self._control.set_result(stream)
+        else:
+            await stream.close()
 
     async def _read(self, control: Stream) -> dict[str, Any]:
         """The next object on the line; an empty one when the line has ended."""
@@ -201,7 +211,10 @@ class _Line:
         if not said:
             self._over()
             return {}
-        found: dict[str, Any] = json.loads(said)
+        try:
+            found: dict[str, Any] = json.loads(said)
+        except ValueError as error:
+            raise ConnectionError(f"not what the code inside says: {said[:80]!r}") from error
         return found
 
 
@@ -211,12 +224,14 @@ async def _inject(target: Target, line: _Line) -> None:
     here = str(Path(agent.__file__).parent.parent)
     setup = f"import sys; sys.path.insert(0, {here!r}); from agent.inject import main; main()"
     injector = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-S", "-E", "-c", setup, str(process.pid), str(process.start_time), line.source()),
+        *(sys.executable, "-S", "-E", "-c", setup, str(process.pid), str(process.start_time)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
     assert injector.stdin is not None  # noqa: S101 - asked for above
+    # Not as an argument: everybody may read those, and the ticket is in it.
+    injector.stdin.write(json.dumps(line.source()).encode() + b"\n")
     results = spawn(_results(injector, line), "injector")
     greeting = spawn(line.greeting(), "greeting from inside")
     over = spawn(line.ended.wait(), "process ended")
@@ -267,6 +282,15 @@ def _package() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise SquashError(Reason.DEBUGGER_MISSING, "debugpy is not installed in the agent's environment")
     return Path(spec.submodule_search_locations[0])
+
+
+def _give(process: Process, place: Path) -> None:
+    """Makes the process's user the owner. Raises SquashError when the agent may not."""
+    try:
+        os.chown(place, process.uid, process.gid, follow_symlinks=False)
+    except PermissionError as error:
+        message = f"'{place}' cannot be given to user {process.uid} of process {process.pid}: that takes CAP_CHOWN"
+        raise SquashError(Reason.PTRACE_DENIED, message) from error
 
 
 def _check_readable(process: Process, paths: list[Path]) -> None:

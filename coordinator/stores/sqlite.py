@@ -14,6 +14,7 @@ from coordinator.decision import AttachmentChange, Change, RequestChange
 from squash.errors import ApiError, SettingError
 from squash.logs import Log
 from squash.model import DebugAttachment, DebugRequest
+from squash.private import private_directory
 from squash.reasons import Reason
 
 APPLICATION_ID = 0x73717568
@@ -40,8 +41,10 @@ class SqliteStore:
         self._path = path
         self._encode = msgspec.json.Encoder().encode
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_directory(path.parent)
             path.touch(mode=0o600)
+        except SettingError as error:
+            raise self._unusable(str(error)) from error
         except OSError as error:
             raise self._unusable(f"{error.strerror}") from error
         try:
@@ -61,27 +64,33 @@ class SqliteStore:
         attachments, requests = msgspec.json.Decoder(DebugAttachment), msgspec.json.Decoder(DebugRequest)
         try:
             for kind, name, body in self._db.execute("SELECT kind, name, body FROM objects ORDER BY number"):
-                if kind == _ATTACHMENT:
-                    yield AttachmentChange(name, None, attachments.decode(body))
-                else:
-                    yield RequestChange(name, None, requests.decode(body))
+                try:
+                    if kind == _ATTACHMENT:
+                        yield AttachmentChange(name, None, attachments.decode(body))
+                    else:
+                        yield RequestChange(name, None, requests.decode(body))
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    # One object less is a lesser harm than no coordinator; it stays in the file to be looked at.
+                    _log.error("object cannot be read, going on without it", kind=kind, name=name, error=error)
         except sqlite3.Error as error:
             raise self._unusable(_meaning(error)) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._unusable(f"its {kind} {name} cannot be read: {error}") from error
 
     def save(self, changes: Iterable[Change]) -> None:
+        # Before the transaction: what cannot be encoded must not leave one open.
+        statements = [self._statement(change) for change in changes]
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for change in changes:
-                kind = _ATTACHMENT if isinstance(change, AttachmentChange) else _REQUEST
-                if change.after is None:
-                    self._db.execute(_DROP, (kind, change.name))
-                else:
-                    self._db.execute(_PUT, (kind, change.name, self._encode(change.after)))
+            for statement, values in statements:
+                self._db.execute(statement, values)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._refusal(error) from error
+
+    def _statement(self, change: Change) -> tuple[str, tuple[str | bytes, ...]]:
+        kind = _ATTACHMENT if isinstance(change, AttachmentChange) else _REQUEST
+        if change.after is None:
+            return _DROP, (kind, change.name)
+        return _PUT, (kind, change.name, self._encode(change.after))
 
     def probe(self) -> None:
         try:

@@ -18,6 +18,7 @@ POLL = 30.0
 """Seconds of one long poll: short enough that a connection lost without a word is noticed."""
 PAUSE = 0.2
 """Seconds between tries to reach a coordinator that was there before."""
+AWAY = "the coordinator is away; waiting for it to come back"
 
 
 class Goal(StrEnum):
@@ -28,14 +29,54 @@ class Goal(StrEnum):
     ATTACHED = "attached"
 
 
+class Patience:
+    """Asks a coordinator that was there before, and waits for one that is restarted, for `timeout` seconds from now.
+
+    `away` is called once each time that it is found missing.
+    """
+
+    def __init__(self, client: Client, timeout: float, away: Callable[[], None]) -> None:
+        self._client = client
+        self._deadline = time.monotonic() + timeout
+        self._away = away
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    def send(self, call: Callable[[float], Call[T]], longest: float = POLL) -> T | None:
+        """The answer to the call for a long poll of so many seconds, at most `longest`; None when nothing came.
+
+        Raises UnreachableError when the coordinator is still away at the end of the time.
+        """
+        missing = False
+        while True:
+            try:
+                return self._client.send(call(min(self.left, longest)))
+            except UnreachableError:
+                if not self.left:
+                    raise
+            except ApiError as error:
+                if error.reason is Reason.WAIT_TIMEOUT:
+                    return None
+                if error.reason is not Reason.STOPPING:
+                    raise
+                if not self.left:
+                    return None
+            if not missing:
+                self._away()
+                missing = True
+            time.sleep(PAUSE)
+
+
 class Follower:
     """Waits at most `timeout` seconds from now; a coordinator that is restarted meanwhile is waited for."""
 
     def __init__(self, client: Client, timeout: float, progress: Progress) -> None:
-        self._client = client
         self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
         self._progress = progress
+        self._patience = Patience(client, timeout, lambda: progress.now(AWAY))
 
     def follow(self, found: Found, goal: Goal) -> DebugAttachment:
         """The attachment once the goal is reached. Raises SquashError: WAIT_TIMEOUT, or why it cannot be reached."""
@@ -98,24 +139,12 @@ class Follower:
 
     def _ask(self, call: Callable[[float], Call[T]], missing: str) -> T:
         """Asks again until there is an answer or the time is over; `missing` says then what did not come."""
-        lost: UnreachableError | None = None
         while True:
-            left = max(0.0, self._deadline - time.monotonic())
-            try:
-                return self._client.send(call(min(left, POLL)))
-            except UnreachableError as error:
-                lost = error
-                self._progress.now("the coordinator is away; waiting for it to come back")
-            except ApiError as error:
-                if error.reason not in (Reason.WAIT_TIMEOUT, Reason.STOPPING):
-                    raise
-                lost = None
-            if time.monotonic() >= self._deadline:
-                if lost:
-                    raise lost
+            answer = self._patience.send(call)
+            if answer is not None:
+                return answer
+            if not self._patience.left:
                 raise SquashError(Reason.WAIT_TIMEOUT, f"after {self._timeout:g} s {missing}")
-            if lost:
-                time.sleep(PAUSE)
 
 
 def reached(attachment: DebugAttachment, goal: Goal) -> bool:

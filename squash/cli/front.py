@@ -1,7 +1,7 @@
 """What every command shares: the flags to reach the coordinator, a client, and errors that become an exit status."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,17 +82,14 @@ def front(server: str | None, config: Path | None, as_json: bool, timeout: float
 
 
 def read_settings(
-    server: str | None = None,
-    config: Path | None = None,
-    timeout: float | None = None,
-    environ: Mapping[str, str] = os.environ,
+    server: str | None = None, config: Path | None = None, timeout: float | None = None
 ) -> SquashctlSettings:
     """Flag over environment over file. Raises SettingError.
 
     The file is the one named, or the person's own when there is one.
     """
-    named = environ.get("SQUASH_CONFIG")
+    named = os.environ.get("SQUASH_CONFIG")
     path: Path | None = config or (Path(named) if named else config_home() / "squash.toml")
     if path and not config and not named and not path.is_file():
         path = None
-    return settle(SquashctlSettings, PROGRAM, {"server_url": server, "timeout": timeout}, path, environ)
+    return settle(SquashctlSettings, PROGRAM, {"server_url": server, "timeout": timeout}, path)

@@ -1,11 +1,12 @@
 """From what a person types to the object that is meant."""
 
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
 from squash.client import Call, Client, get_attachment, get_request, list_attachments, list_requests
 from squash.errors import ApiError, SettingError, SquashError
-from squash.model import DebugAttachment, DebugRequest
+from squash.model import NAME_PATTERN, DebugAttachment, DebugRequest
 from squash.reasons import Reason
 
 T = TypeVar("T")
@@ -17,8 +18,10 @@ def find(client: Client, text: str) -> Found:
     """The one object whose id is, or else begins with, `text`. Raises SquashError when there is none or several."""
     if not text:
         raise SettingError("an empty text is no id")
-    exact = _exact(client, get_attachment(text)) or _exact(client, get_request(text))
-    if exact:
+    # What is no id by itself may still begin one; in a path it could mean another place (`.` and `..` do).
+    if re.match(NAME_PATTERN, text) and (
+        exact := _exact(client, get_attachment(text)) or _exact(client, get_request(text))
+    ):
         return exact
     everything: list[Found] = [*client.send(list_attachments()), *client.send(list_requests())]
     found = [each for each in everything if each.name.startswith(text)]

@@ -1,8 +1,9 @@
 """`squashctl list` and `version`: what there is."""
 
+import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +17,11 @@ from squash.cli.output import drawn
 from squash.cli.parameters import age
 from squash.errors import ApiError, UnreachableError
 from squash.model import DebugAttachment, DebugRequest, State
-from squash.reasons import Reason
 
 if TYPE_CHECKING:
+    from squash.cli.follow import Patience
     from squash.client import Call
+    from squash.model import Changes
 
 REFRESH = 2.0
 """Seconds after which `--watch` looks again although no attachment changed: debug requests may have."""
@@ -84,34 +86,32 @@ def version(server: Server = None, config: Config = None, as_json: Json = False)
 
 def _looks(squash: Front, what: What, states: tuple[State, ...], watch: bool) -> Iterator[Listed]:
     """What there is now; with `watch` again after each change."""
+    from squash.cli.follow import AWAY, Patience  # noqa: PLC0415 - slow to import
+
+    yield _look(squash.client.send, what, states)
+    patience = Patience(squash.client, math.inf, lambda: squash.output.note(AWAY))
+    since = ""
+    while watch:
+        # Without a revision the answer comes at once: from then on nothing is missed.
+        news = _news(patience, since)
+        since = news.revision if news else since
+        yield _look(lambda call: patience.send(lambda _: call), what, states)
+
+
+def _news(patience: "Patience", since: str) -> "Changes | None":
     from squash.client import changes  # noqa: PLC0415 - slow to import
 
-    since = squash.client.send(changes(names=["-"])).revision if watch else ""
-    while True:
-        yield _look(squash, what, states)
-        if not watch:
-            return
-        news = _unless_nothing(squash, changes(since=since, wait=REFRESH))
-        since = news.revision if news else since
+    return patience.send(lambda wait: changes(since=since, wait=wait), REFRESH)
 
 
-def _unless_nothing(squash: Front, call: "Call[Any]") -> Any:
-    try:
-        return squash.client.send(call)
-    except ApiError as error:
-        if error.reason is Reason.WAIT_TIMEOUT:
-            return None
-        raise
-
-
-def _look(squash: Front, what: What, states: tuple[State, ...]) -> Listed:
+def _look(send: "Callable[[Call[Any]], Any]", what: What, states: tuple[State, ...]) -> Listed:
     from squash.client import list_attachments, list_requests  # noqa: PLC0415 - slow to import
 
     listed: Listed = {}
     if what is not What.REQUESTS:
-        listed["attachments"] = squash.client.send(list_attachments(states=states))
+        listed["attachments"] = send(list_attachments(states=states))
     if what is not What.ATTACHMENTS:
-        listed["requests"] = squash.client.send(list_requests())
+        listed["requests"] = send(list_requests())
     return listed
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from squash import __version__
-from squash.cli import debug, ending, listing
+from squash.cli import connect, debug, ending, listing
 from squash.cli.exits import Exit
 from squash.cli.output import Output
 
@@ -31,7 +31,6 @@ _SETTINGS = (
 )
 _USAGE_ERROR = typer.BadParameter.__mro__[2]
 """What Typer raises for a command line that it cannot read; its own name for it is private."""
-_TERMINATED = 128 + signal.SIGTERM
 
 
 def _examples(*lines: str) -> str:
@@ -72,6 +71,14 @@ app.command(
     "wait",
     epilog=_examples("squashctl wait 5f3c", "squashctl wait 5f3c --for listening --timeout 5m --json"),
 )(debug.wait)
+app.command(
+    "connect",
+    epilog=_examples(
+        "squashctl connect 5f3c",
+        "squashctl connect 5f3c --listen 127.0.0.1:5678 --once",
+        "gdb -ex 'target remote | squashctl connect 5f3c --stdio'",
+    ),
+)(connect.connect)
 app.command("release", epilog=_examples("squashctl release 5f3c"))(ending.release)
 app.command("delete", epilog=_examples("squashctl delete 5f3c 77ab", "squashctl delete 5f3c --json"))(ending.delete)
 app.command("version")(listing.version)
@@ -144,4 +151,4 @@ def _message(error: Exception) -> str:
 
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
     """Ends by way of exceptions, so that the terminal gets its cursor back."""
-    raise SystemExit(_TERMINATED)
+    raise SystemExit(Exit.TERMINATED.value)

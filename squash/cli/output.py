@@ -115,13 +115,14 @@ def drawn(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    console = _console(sys.stdout)
+    # As wide as it gets: a terminal wraps a line that can still be copied, a folded cell cannot.
+    console = _console(sys.stdout, _WIDE)
     with console.capture() as capture:
         console.print(table)
     return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 
-def _console(file: Any) -> "Console":
+def _console(file: Any, width: int | None = None) -> "Console":
     from rich.console import Console  # noqa: PLC0415
 
-    return Console(file=file, width=None if file.isatty() else _WIDE, highlight=False)
+    return Console(file=file, width=width if file.isatty() else _WIDE, highlight=False)

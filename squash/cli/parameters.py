@@ -16,7 +16,7 @@ _COMPLETION = 1.0
 
 
 def duration(text: str) -> float:
-    """Seconds from `90`, `90s`, `30m`, `1.5h` or `1h30m`. Raises ValueError."""
+    """Seconds from `90`, `90s`, `30m`, `1.5h` or `1h30m`. Raises typer.BadParameter."""
     match = _DURATION.fullmatch(text)
     if not text or not match:
         raise typer.BadParameter(f"{text!r} is no duration, like 90s, 30m or 1h30m")

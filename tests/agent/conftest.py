@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from demo.world import World
+from tests.agent.targets import NAMESPACE
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with World("sq") as found:
+    with World("sq", NAMESPACE) as found:
         yield found

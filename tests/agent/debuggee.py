@@ -16,6 +16,22 @@ def price(amount, rate):
     return total  # the tests break here
 
 
+def fork(amount):
+    """What a forked child says of the price: its exit status, or -1 when it says nothing."""
+    child = os.fork()
+    if child == 0:
+        os._exit(price(amount, 3))
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status >> 8
+        time.sleep(0.01)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return -1
+
+
 def work(rounds):
     total = 0
     for number in range(rounds):
@@ -32,6 +48,8 @@ def answers():
         word, _, rest = line.strip().partition(" ")
         if word == "price":
             found = {"price": price(int(rest), 3)}
+        elif word == "fork":
+            found = {"child": fork(int(rest))}
         elif word == "speed":
             begun = time.thread_time()
             work(200000)

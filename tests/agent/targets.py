@@ -15,6 +15,8 @@ from agent.sessions import Session
 from squash import procfs
 from squash.logs import Log
 
+NAMESPACE = f"tests-{os.getpid()}"
+"""Of the pods that these tests start: others may run on this machine meanwhile."""
 PROGRAM = Path(__file__).parent / "debuggee.py"
 ROOMS = ("sleep", "select", "join", "event", "busy", "accept", "asyncio")
 """What the main thread of the debuggee does meanwhile."""

@@ -20,6 +20,7 @@ from squash.client import Client
 from squash.errors import ApiError
 from squash.model import AttachmentSpec, DebugAttachment, HoldUntil, Metadata, Phase, State
 from squash.reasons import Reason
+from tests.agent.targets import NAMESPACE
 
 SERVICE = """
 import sys, time
@@ -39,7 +40,7 @@ def service(world: World, pod: str = "shop", image: str = "demo/shop") -> Child:
 
 
 def wanted(pod: str = "shop", name: str | None = None, **spec: object) -> DebugAttachment:
-    given = AttachmentSpec(attachment={"pod": pod, "namespace": "demo"}, **spec)  # type: ignore[arg-type]
+    given = AttachmentSpec(attachment={"pod": pod, "namespace": NAMESPACE}, **spec)  # type: ignore[arg-type]
     return DebugAttachment(metadata=Metadata(name=name), spec=given)
 
 
@@ -85,7 +86,8 @@ def test_attach_and_detach(world: World) -> None:
         client.send(delete_attachment(attached.name))
         assert eventually(lambda: threads(app.pid), lambda n: n == 1) == 1
         assert not eventually(socket.exists, lambda there: not there)
-        assert list((world.directory / "agent" / "target").iterdir()) == []
+        places = world.directory / "agent" / "target"
+        assert eventually(lambda: list(places.iterdir()), lambda left: not left) == []
     assert agent.stop() == 0
     assert app.process.poll() is None
 

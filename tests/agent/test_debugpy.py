@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from agent.debuggers.debugpy import Debugpy
 from agent.process import Process
 from demo.dap import Dap
+from squash import procfs
 from squash.errors import SquashError
 from squash.reasons import Reason
 
@@ -48,6 +50,20 @@ def stop_at_price(address: str, service: Debuggee, *, change: str = "") -> dict[
         variables = client.ask("variables", variablesReference=scope)["variables"]
         client.ask("continue", threadId=stopped["threadId"])
         return {"line": frame["line"], "locals": {v["name"]: v["value"] for v in variables}, "answer": service.answer()}
+
+
+def visit(address: str) -> None:
+    with Dap(address) as client:
+        client.attach({})
+
+
+@pytest.fixture(autouse=True)
+async def quiet() -> AsyncIterator[None]:
+    """The injector outlives an attach that is given up; its end is waited for here, inside the loop that watches it."""
+    yield
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=20)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -150,6 +166,100 @@ async def test_an_editors_stop_does_not_end_the_service(short: Path) -> None:
             await asyncio.to_thread(stop, address)
         assert await asyncio.to_thread(service.ask, "price 7") == {"price": 21}
         await server.detach()
+
+
+@pytest.mark.parametrize("python", pythons())
+async def test_children_forked_at_a_breakpoint_run_on(python: str, short: Path) -> None:
+    debugger = Debugpy()
+    with debuggee("select", python) as service:
+        server = await debugger.attach(target(service.facts(), short))
+
+        def fork(address: str) -> None:
+            with Dap(address) as client:
+                client.attach({str(PROGRAM): [LINE]})
+                assert service.ask("fork 5") == {"child": 15}
+
+        async with session(debugger, server, short) as address:
+            await asyncio.to_thread(fork, address)
+        await server.detach()
+        assert service.ask("fork 5") == {"child": 15}
+
+
+async def test_a_process_with_no_file_left_is_not_hurt(short: Path) -> None:
+    """What is injected cannot even be read then; the main thread, which computes, must not notice."""
+    code = """
+import resource, sys, threading
+print("up", flush=True)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+threading.Thread(target=lambda: (sys.stdin.read(), done.append(1)), daemon=True).start()
+done, n = [], 0
+while not done:
+    n += 1
+print("done", flush=True)
+"""
+    service = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert service.stdout
+        assert service.stdout.readline() == "up\n"
+        process = Process.read(service.pid)
+        assert process
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await Debugpy().attach(target(process, short))
+        said = await asyncio.to_thread(service.communicate, "")
+        assert said == ("done\n", "")
+    finally:
+        service.kill()
+        service.communicate()
+
+
+async def test_a_stop_signal_in_the_middle_does_no_harm(short: Path) -> None:
+    """The main thread waits for the interpreter, which other code holds, when SIGSTOP comes."""
+    code = """
+import re, sys, threading, time
+def hog():
+    re.match(r"(a+)+b", "a" * 25)
+    print("free", flush=True)
+print("up", flush=True)
+sys.stdin.readline()
+threading.Thread(target=hog).start()
+time.sleep(1000)
+"""
+    service = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert service.stdout
+        assert service.stdin
+        assert service.stdout.readline() == "up\n"
+        process = Process.read(service.pid)
+        assert process
+        service.stdin.write("\n")
+        service.stdin.flush()
+        attaching = asyncio.get_running_loop().create_task(Debugpy().attach(target(process, short)))
+        for _ in range(200):
+            if process.tracer:
+                break
+            await asyncio.sleep(0.005)
+        os.kill(service.pid, signal.SIGSTOP)
+        await asyncio.sleep(
+            0.1
+        )  # what is stopped says nothing; if it comes too late, nothing is tested, and nothing fails
+        os.kill(service.pid, signal.SIGCONT)
+        async with asyncio.timeout(50):
+            await asyncio.wait({attaching})
+        server = attaching.result()
+        async with session(Debugpy(), server, short) as address:
+            await asyncio.to_thread(visit, address)
+        await server.detach()
+        stat = procfs.stat(service.pid)
+        assert stat
+        assert stat.state in "SR"
+    finally:
+        service.kill()
+        service.communicate()
 
 
 AGENT = """

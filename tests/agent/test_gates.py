@@ -162,3 +162,19 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
         pieces.append(data[start : start + size])
         start += size
     return pieces
+
+
+def test_many_unverified_breakpoints_are_counted_rather_than_listed() -> None:
+    gate = DapGate()
+    places = [{"line": line} for line in range(1, 201)]
+    gate.from_client(request(3, "setBreakpoints", source={"path": "/a.py"}, breakpoints=places) + DONE)
+    gate.from_server(response(4, 3, "setBreakpoints", breakpoints=[{"verified": False}] * 200) + DONE_DONE)
+    assert gate.remarks() == "breakpoints not verified: /a.py:1, /a.py:2, /a.py:3, /a.py:4, /a.py:5 and 195 more"
+
+
+def test_null_means_no_breakpoints() -> None:
+    gate = DapGate()
+    gate.from_client(request(3, "setBreakpoints", source={"path": "/a.py"}, breakpoints=None) + DONE)
+    gate.from_server(response(4, 3, "setBreakpoints", breakpoints=None) + DONE_DONE)
+    assert ready(gate)
+    assert gate.remarks() == ""

@@ -80,7 +80,13 @@ async def reporter(script: Script) -> AsyncIterator[tuple[Reporter, list[str]]]:
         ([HANG_UP, CONFLICT, claimed_by("you")], False, "PATCH PATCH GET"),
         ([HANG_UP, CONFLICT, refused(404, Reason.NOT_FOUND)], False, "PATCH PATCH GET"),
         ([refused(503, Reason.STORE_UNAVAILABLE), claimed_by("me")], True, "PATCH PATCH"),
-        ([refused(503, Reason.STORE_UNAVAILABLE)] * 6, False, "PATCH " * 6),
+        ([refused(503, Reason.STORE_UNAVAILABLE)] * 9 + [claimed_by("me")], True, "PATCH " * 10),
+        ([HANG_UP, CONFLICT, HANG_UP, CONFLICT, claimed_by("me")], True, "PATCH PATCH GET PATCH GET"),
+        (
+            [HANG_UP, CONFLICT, refused(503, Reason.STORE_UNAVAILABLE), CONFLICT, claimed_by("you")],
+            False,
+            "PATCH PATCH GET PATCH GET",
+        ),
     ],
 )
 async def test_a_step_is_delivered_once_or_known_to_be_refused(

@@ -123,6 +123,18 @@ async def test_clients_may_come_one_after_another(short: Path) -> None:
             assert await client.reader.readexactly(5) == b"hello"
             await client.close()
             await watched.debugger.left.acquire()
+        assert [watched.told.get_nowait()] == ["connected"]
+        assert watched.told.empty(), "told once: the phase of an attachment moves forward only"
+
+
+async def test_a_client_that_comes_back_at_once_is_served(short: Path) -> None:
+    async with serving(short) as (watched, _):
+        for _turn in range(5):
+            client = await watched.client()
+            client.writer.write(b"hello")
+            assert await client.reader.readexactly(5) == b"hello"
+            client.writer.close()
+        await client.close()
 
 
 async def test_the_session_ends_with_the_debugger(short: Path) -> None:
@@ -168,6 +180,20 @@ async def test_the_debugger_hanging_up_ends_the_client(short: Path) -> None:
         client.writer.write(b"bye")
         assert await client.reader.read() == b"bye"
         await client.close()
+
+
+async def test_the_end_of_the_session_in_the_middle_of_a_parting_still_tells_the_debugger(short: Path) -> None:
+    """A client hangs up and the attachment is deleted at the same moment."""
+    for turns in range(8):
+        async with serving(short) as (watched, run):
+            client = await watched.client()
+            assert await watched.told.get() == "connected"
+            client.writer.close()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            run.cancel()
+            await asyncio.wait({run})
+            await asyncio.wait_for(watched.debugger.left.acquire(), 10)
 
 
 @pytest.mark.parametrize("protocol", ["dap"])

@@ -29,14 +29,14 @@ async def test_another_process_of_the_same_pid_is_another_process() -> None:
 async def test_who_comes_while_the_occupant_leaves_waits_for_it() -> None:
     targets = Targets()
     await targets.occupy(process(7), "da-first")
-    targets.leaving(process(7))
+    targets.leaving(process(7), "da-first")
     async with asyncio.TaskGroup() as group:
         second = group.create_task(targets.occupy(process(7), "da-second"))
         third = group.create_task(_refused(targets, process(7)))
         await asyncio.sleep(0)
         assert not second.done()
         assert not third.done()
-        targets.leave(process(7))
+        targets.leave(process(7), "da-first")
     assert third.result() is Reason.PROCESS_BUSY
 
 
@@ -48,6 +48,15 @@ async def _refused(targets: Targets, wanted: Process) -> Reason:
 
 async def test_leaving_an_empty_process_is_nothing() -> None:
     targets = Targets()
-    targets.leaving(process(7))
-    targets.leave(process(7))
+    targets.leaving(process(7), "da-first")
+    targets.leave(process(7), "da-first")
     await targets.occupy(process(7), "da-first")
+
+
+async def test_only_the_occupant_can_leave() -> None:
+    targets = Targets()
+    await targets.occupy(process(7), "da-first")
+    targets.leaving(process(7), "da-other")
+    targets.leave(process(7), "da-other")
+    with pytest.raises(SquashError, match="da-first"):
+        await targets.occupy(process(7), "da-second")

@@ -484,3 +484,11 @@ def test_metrics_tell_what_is(own: Coordinator, pods: Pods) -> None:
     text = own.http.get("/metrics").text.splitlines()
     assert "squash_open_holds 0.0" in text
     assert 'squash_hold_outcomes_total{outcome="attached"} 1.0' in text
+
+
+def test_process_with_names_that_cannot_be_told_spoils_no_answer(shared: Coordinator, pods: Pods) -> None:
+    pods.run("\udcff", "demo/odd")
+    pods.run("long-image", "x" * 2_000)
+    for pod in ("nobody", "long-image"):
+        answer = shared.attach(pod)
+        assert (answer.status_code, answer.json()["reason"]) == (404, "container_not_found")

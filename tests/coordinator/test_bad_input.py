@@ -163,3 +163,29 @@ def test_ten_thousand_pending_requests(own: Coordinator, pod: str, image: str) -
     assert own.attach(pod, match=True).json()["spec"]["debug_request"] == last
     assert len(own.http.get(REQUESTS).json()) == 10_001
     assert own.end() == 0
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+    ids=str,
+)
+def test_no_web_page_drives_it(shared: Coordinator, method: str, header: dict[str, str]) -> None:
+    # What a page may send without asking first: text/plain, whatever is in it.
+    body = b'{"metadata": {"name": "of-a-page"}, "spec": {"image": "i", "debugger": ""}}'
+    path = f"{REQUESTS}/of-a-page" if method == "DELETE" else REQUESTS
+    answer = shared.http.request(method, path, content=body, headers={"content-type": "text/plain"} | header)
+    refused(answer, 403, "foreign_origin")
+    assert shared.http.get(f"{REQUESTS}/of-a-page").status_code == 404
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+def test_a_browser_may_open_it(shared: Coordinator, site: str) -> None:
+    assert shared.http.get(REQUESTS, headers={"Sec-Fetch-Site": site}).status_code == 200

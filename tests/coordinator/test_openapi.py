@@ -8,7 +8,7 @@ import pytest
 
 from coordinator import openapi
 from coordinator.api import Api
-from tests.coordinator.program import BIN, Coordinator, Pods, environment
+from tests.coordinator.program import ATTACHMENTS, BIN, Coordinator, Pods, environment
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
@@ -34,7 +34,11 @@ def test_document_is_whole(shared: Coordinator) -> None:
     for calls in document["paths"].values():
         for call in calls.values():
             assert call["summary"]
-            assert "500" in call["responses"]
+            assert {"403", "500"} <= call["responses"].keys()
+    name = document["components"]["schemas"]["Metadata"]["properties"]["name"]["anyOf"][0]
+    assert name["pattern"].endswith("[a-z0-9])?$")
+    filters = {parameter["name"] for parameter in document["paths"][ATTACHMENTS]["get"]["parameters"]}
+    assert {"node", "holder", "state", "states", "names"} <= filters
 
 
 @pytest.mark.parametrize("known", [False, True])

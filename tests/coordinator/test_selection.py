@@ -4,7 +4,7 @@ import pytest
 
 from coordinator.board import Board, Policy
 from coordinator.selection import Selection
-from coordinator.waiting import ANY, Key
+from coordinator.waiting import ANY, Entry, Key
 from squash.model import AttachmentSpec, DebugAttachment, Metadata, State
 
 
@@ -49,3 +49,18 @@ def test_belongs(board: Board, chosen: Selection, names: str) -> None:
 )
 def test_waits_for_as_little_as_possible(chosen: Selection, keys: set[Key]) -> None:
     assert chosen.keys == keys
+
+
+@pytest.mark.parametrize(
+    ("chosen", "concerned"),
+    [
+        (Selection(), True),
+        (Selection(names=frozenset({"a"})), True),
+        (Selection(names=frozenset({"b"})), False),
+        (Selection(nodes=frozenset({"1"}), holder="x"), True),
+        (Selection(nodes=frozenset({"2"})), False),
+        (Selection(holder="y"), False),
+    ],
+)
+def test_a_change_is_news_for_whom_it_concerns(chosen: Selection, *, concerned: bool) -> None:
+    assert chosen.has_place(Entry(7, "a", "1", "x", gone=True)) is concerned

@@ -102,25 +102,43 @@ def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "Dear reader, " * 1000
 
 
-def test_unreadable_object_is_named(path: Path) -> None:
+def test_unreadable_object_is_named_and_left_out(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = SqliteStore(path)
-    store.save([request("a")])
+    store.save([attachment("z"), request("a"), request("b")])
     store.close()
     with sqlite3.connect(path) as db:
-        db.execute("UPDATE objects SET body = ?", (b"{}",))
+        db.execute("UPDATE objects SET body = ? WHERE name = 'a'", (b"{}",))
+        db.execute("UPDATE objects SET body = ? WHERE name = 'z'", (b"\xff",))
     db.close()
+    assert reopened(SqliteStore(path), path) == [request("b")]
+    told = [vars(record)["fields"] for record in caplog.records]
+    assert [(fields["kind"], fields["name"]) for fields in told] == [("attachment", "z"), ("request", "a")]
+
+
+def test_object_that_cannot_be_encoded_harms_no_other(path: Path) -> None:
     store = SqliteStore(path)
-    with pytest.raises(SettingError, match="request a cannot be read"):
-        list(store.load())
-    store.close()
+    with pytest.raises(UnicodeEncodeError):
+        store.save([request("a"), attachment("b", image="\udcff")])
+    store.probe()
+    store.save([request("c")])
+    assert reopened(store, path) == [request("c")]
 
 
 def test_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SettingError, match=r"cannot be used: (File exists|Not a directory)"):
+    with pytest.raises(SettingError, match=r"c\.db.*cannot be used: .*/file' cannot be used: it is not a directory"):
         SqliteStore(tmp_path / "file" / "c.db")
     with pytest.raises(SettingError, match="unable to open"):
         SqliteStore(tmp_path)
+
+
+def test_directory_that_somebody_may_have_laid_in_tmp_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "squash-1000").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SettingError, match="squash-1000' cannot be used: it is a symbolic link"):
+        SqliteStore(tmp_path / "squash-1000" / "c.db")
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_application_id_marks_the_file(path: Path) -> None:

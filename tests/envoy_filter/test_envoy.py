@@ -120,6 +120,17 @@ def test_yaml_and_json_say_the_same(front_end: FrontEnd) -> None:
     assert yaml.safe_load(dump(config)) == plain(config)
 
 
+def test_only_marked_requests_get_all_the_time_they_want() -> None:
+    """An unmarked one has the timeouts of an Envoy without us, as long as the service may stand at a breakpoint."""
+    config = plain(bootstrap(settings()))
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    marked, unmarked, _ = manager["route_config"]["virtual_hosts"][0]["routes"]
+    assert marked["match"]["headers"] == [{"name": MARK, "present_match": True}]
+    assert (marked["route"]["timeout"], marked["route"]["idle_timeout"]) == ("0s", "0s")
+    assert set(unmarked["route"]) == {"cluster"}
+    assert not [key for key in manager if "timeout" in key]
+
+
 def test_sidecar_gets_its_time_and_a_margin() -> None:
     source = lua(FilterSettings(request_timeout=2.0, attachment_timeout=30.25))
     assert '["request_timeout_ms"] = 2500' in source

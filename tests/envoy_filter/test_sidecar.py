@@ -315,6 +315,22 @@ async def test_report_outlives_an_outage(caller: Caller, double: CoordinatorDoub
     assert double.attachments[name].status.outcome is Outcome.CALLER_GONE
 
 
+@pytest.mark.parametrize("code", [500, 503])
+async def test_report_that_the_coordinator_cannot_keep_is_sent_again(
+    caller: Caller, double: CoordinatorDouble, code: int
+) -> None:
+    async def patch(request: Request) -> Reply:
+        if double.calls.count("patch") == 3:
+            del double.instead["patch"]
+        return refusal(code, Reason.STORE_UNAVAILABLE)
+
+    double.instead["patch"] = patch
+    await caller.hang_up()
+    [name] = double.attachments
+    await double.until(lambda: bool(double.patched(name)))
+    assert double.attachments[name].status.outcome is Outcome.CALLER_GONE
+
+
 async def test_cancel_of_what_is_in_error_already_still_tells_the_outcome(
     caller: Caller, double: CoordinatorDouble
 ) -> None:

@@ -152,3 +152,10 @@ def test_plugins_are_mounted(alone: Ctl) -> None:
     done = alone("envoy", "config", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:5000", "--json")
     assert done.returncode == 0
     assert done.stdout.startswith("{")
+
+
+@pytest.mark.parametrize("command", ["delete", "wait", "release"])
+@pytest.mark.parametrize("text", [".", "..", "../debugrequest", "UPPER", "a\n"])
+def test_what_can_be_no_id_is_not_found(ctl: Ctl, command: str, text: str) -> None:
+    error = ctl.failure(command, text, status=5)
+    assert error["message"] == f"no debug request or debug attachment has an id that begins with {text!r}"

@@ -196,6 +196,29 @@ def test_list_watches(start: Start, board: Coordinator, pod: str) -> None:
     assert watching.end()[0] == 130
 
 
+def test_list_outlives_the_coordinators_restart(alone: Ctl, tmp_path: Path, pod: str) -> None:
+    with Coordinator(tmp_path) as first:
+        listening = first.url.removeprefix("http://")
+        watching = Ctl(alone.home, first.url).start("list", "attachments", "--watch", "--json")
+        try:
+            assert json.loads(watching.line())["attachments"] == []
+            first.until(lambda: first.waiters() == 1, "the long poll")
+            first.end()
+            with Coordinator(tmp_path, "--listen", listening) as second:
+                name = second.attached(pod)
+                [seen] = json.loads(watching.line())["attachments"]
+                assert seen["metadata"]["name"] == name
+                watching.send(signal.SIGINT)
+                assert watching.end()[0] == 130
+        finally:
+            watching.kill()
+
+
+def test_list_without_a_coordinator_does_not_wait_for_one(alone: Ctl, own: Coordinator) -> None:
+    own.end()
+    assert Ctl(alone.home, own.url).failure("list", "--watch", status=3)["reason"] == "coordinator_unreachable"
+
+
 def read_until(terminal: int, text: str) -> str:
     seen = ""
     while text not in seen:

@@ -72,3 +72,10 @@ def test_children_belong_to_it_the_oldest_comes_first(processes: Processes) -> N
     first, second = found(pod)
     assert first.pid == parent.pid
     assert second.pid == int(Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text())
+
+
+@pytest.mark.parametrize("bad", ["x" * 1_025, "\udcff", "a\nb"], ids=["too long", "not UTF-8", "not printable"])
+@pytest.mark.parametrize("key", ["SQUASH_POD", "SQUASH_IMAGE", "SQUASH_NAMESPACE", "SQUASH_CONTAINER"])
+def test_what_the_api_cannot_carry_is_passed_over(processes: Processes, key: str, bad: str) -> None:
+    process = processes.run({"SQUASH_POD": uuid4().hex, "SQUASH_IMAGE": "i"} | {key: bad})
+    assert local.read(process.pid) is None

@@ -170,3 +170,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     for wanted in (Address, Positive, Count, tuple[str, ...], Path, Literal["a"]):
         with contextlib.suppress(SettingError):
             convert(text, wanted, "key", "--key")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_what_only_this_machine_reaches(host: str) -> None:
+    assert Address(host, 1).is_loopback
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example", "localhost.example", "fe80::1"])
+def test_what_other_machines_reach(host: str) -> None:
+    assert not Address(host, 1).is_loopback

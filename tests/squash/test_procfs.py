@@ -83,3 +83,30 @@ def test_looking_for_one_leaves_nothing_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         procfs.listener_of(sock.getsockname()[1])
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("family", "server", "client"),
+    [
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+        (socket.AF_INET6, "::1", "::1"),
+        (socket.AF_INET6, "127.0.0.1", "::ffff:127.0.0.1"),
+    ],
+    ids=["IPv4", "IPv6", "IPv4 by a socket that can do both"],
+)
+def test_whose_connection_it_is(family: socket.AddressFamily, server: str, client: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET) as listener:
+        try:
+            listener.bind((server, 0))
+        except OSError:
+            pytest.skip(f"no {server} here")
+        listener.listen()
+        with socket.socket(family) as dialer:
+            dialer.connect((client, listener.getsockname()[1]))
+            accepted, peer = listener.accept()
+            with accepted:
+                ours = accepted.getsockname()[:2]
+                assert procfs.owner_of_connection(peer[:2], ours) == os.geteuid()
+                assert procfs.owner_of_connection(peer[:2], (ours[0], 1)) is None
+                dialer.close()
+                assert procfs.owner_of_connection(peer[:2], ours) is None, "what is closed belongs to nobody"

@@ -113,3 +113,12 @@ def test_an_address_that_is_not_ours(host: str) -> None:
 def test_ipv6() -> None:
     with serve.bind(Address("::1", 0), "--listen") as sock:
         assert sock.family is socket.AF_INET6
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_allowed() -> None:
+    code = (
+        "import resource as r; from squash import serve; r.setrlimit(r.RLIMIT_NOFILE, (100, 4000));"
+        "serve.allow_many_files(); print(*r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "4000 4000\n"

@@ -9,6 +9,7 @@ The process opens nothing to the outside: it dials the agent. The first connecti
 one JSON object for each. When the control line ends, for whatever reason, the debugger takes itself out.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -115,8 +116,41 @@ def start(door):
     pydevd.create_server_socket = lambda host, port: door
     # An editor's "Stop" lets go of the process instead of ending it.
     PyDevdAPI.request_terminate_process = lambda self, py_db: self.request_disconnect(py_db, resume_threads=True)
+    let_go_of_children()
     api.listen.called = False
     api.listen(("127.0.0.1", 0), in_process_debug_adapter=True)
+
+
+def let_go_of_children():
+    """A process forked off later has no thread that could let it go on from a breakpoint: it runs undebugged."""
+    if not hasattr(sys.modules["debugpy"], "squash_forks"):
+        sys.modules["debugpy"].squash_forks = True
+        os.register_at_fork(after_in_child=forget)
+
+
+def forget():
+    import pydevd
+    from _pydevd_bundle.pydevd_constants import set_global_debugger
+
+    if pydevd.get_global_debugger() is None:
+        return
+    set_global_debugger(None)
+    if pydevd.PYDEVD_USE_SYS_MONITORING:
+        # Without any lock: other threads may have held them when the process was forked.
+        monitoring = sys.monitoring
+        tool = monitoring.DEBUGGER_ID
+        monitoring.set_events(tool, 0)
+        for name, event in vars(monitoring.events).items():
+            if not name.startswith("_") and event:
+                with contextlib.suppress(ValueError):  # not every event takes one
+                    monitoring.register_callback(tool, event, None)
+        monitoring.free_tool_id(tool)
+    else:
+        import pydevd_tracing
+
+        settrace = pydevd_tracing.TracingFunctionHolder._original_tracing or sys.settrace
+        settrace(None)
+        threading.settrace(None)
 
 
 def disconnect(door):

@@ -1,0 +1,113 @@
+"""The agent's side of the tunnel: it dials the coordinator, never the other way round.
+
+One line stays open on which the coordinator calls for streams. For each the agent connects to the debug server's
+socket, as any client on this node would, then dials one more WebSocket, and joins the two.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from agent.report import PAUSES
+from agent.streams import Stream
+from squash.errors import SquashError
+from squash.logs import Log
+from squash.reasons import Reason
+from squash.splice import Splice
+from squash.tasks import spawn
+from squash.tunnel import CHUNK, Call, Declined, line_path, read_call, stream_path
+from squash.websocket import dial
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Tunnel:
+    """`door` tells at which unix socket the debug server of an attachment is found; None: there is none."""
+
+    def __init__(self, url: str, agent: str, door: Callable[[str], Path | None]) -> None:
+        self._url = url
+        self._agent = agent
+        self._door = door
+        self._log = Log("tunnel")
+        self._streams: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Answers calls until cancelled; then every stream is closed. A stream outlives the line that called for it."""
+        tries = 0
+        try:
+            while True:
+                try:
+                    line = await dial(self._url, line_path(self._agent))
+                    tries = 0
+                    await self._listen(line)
+                    cause = "it closed"
+                except SquashError as error:
+                    cause = error.message
+                pause = PAUSES[min(tries, len(PAUSES) - 1)]
+                tries += 1
+                self._log.warning("no line to the coordinator", error=cause, pause=pause)
+                await asyncio.sleep(pause)
+        finally:
+            await self._end_streams()
+
+    async def _listen(self, line: ClientConnection) -> None:
+        self._log.info("line to the coordinator is open")
+        try:
+            while True:
+                call = read_call(await line.recv())
+                task = spawn(self._answer(call, line), f"stream {call.stream}")
+                self._streams.add(task)
+                task.add_done_callback(self._streams.discard)
+        except (ConnectionClosed, msgspec.DecodeError):
+            return
+        finally:
+            await line.close()
+
+    async def _answer(self, call: Call, line: ClientConnection) -> None:
+        log = self._log.bind(attachment=call.attachment)
+        try:
+            local = await self._enter(call.attachment)
+        except SquashError as error:
+            log.warning("stream declined", error=error.message)
+            await _decline(line, Declined(stream=call.stream, reason=error.reason, message=error.message))
+            return
+        try:
+            tunnel = await dial(self._url, stream_path(call.stream))
+        except SquashError as error:
+            log.warning("cannot dial for a stream", error=error.message)
+            await local.close()
+            return
+        except asyncio.CancelledError:
+            local.writer.transport.abort()
+            raise
+        log.info("stream opened", streams=len(self._streams))
+        broken = await Splice(local.reader, local.writer, tunnel).run()
+        log.info("stream closed", broken=broken or None)
+
+    async def _enter(self, attachment: str) -> Stream:
+        """A connection to the debug server. Raises SquashError."""
+        path = self._door(attachment)
+        if path is None:
+            raise SquashError(Reason.NOT_LISTENING, f"debug attachment {attachment} has no debug server here")
+        try:
+            return Stream(*await asyncio.open_unix_connection(path, limit=CHUNK))
+        except OSError as error:
+            raise SquashError(Reason.NOT_LISTENING, f"the debug server of {attachment}: {error.strerror}") from error
+
+    async def _end_streams(self) -> None:
+        streams = list(self._streams)
+        for task in streams:
+            task.cancel()
+        if streams:
+            await asyncio.wait(streams)
+
+
+async def _decline(line: ClientConnection, declined: Declined) -> None:
+    try:
+        await line.send(_encode(declined).decode())
+    except ConnectionClosed:
+        return  # with the line the call is over too

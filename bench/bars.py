@@ -1,0 +1,121 @@
+"""The rows of the table: what each key means, and the bar that its value is held against."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    MET = "met"
+    MISSED = "missed"
+    UNKNOWN = "no figure"
+    """The value, or the one it is compared with, was not measured."""
+    NONE = ""
+    """There is no bar: shown for comparison."""
+
+
+class Side(StrEnum):
+    """On which side of the bar a good value lies."""
+
+    AT_LEAST = "≥"
+    AT_MOST = "≤"
+    BELOW = "<"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The limit is `times` the value of the key `of`, plus `plus`; without `of` it is `plus` alone."""
+
+    side: Side
+    plus: float = 0.0
+    times: float = 1.0
+    of: str = ""
+
+    def __str__(self) -> str:
+        factor = f"{self.times:g} × " if self.times != 1 else ""
+        plus = f" + {self.plus:g}" if self.plus else ""
+        return f"{self.side} {factor}{self.of}{plus}" if self.of else f"{self.side} {self.plus:g}"
+
+    def limit(self, values: Mapping[str, float]) -> float | None:
+        """None when the value it depends on is missing."""
+        if not self.of:
+            return self.plus
+        base = values.get(self.of)
+        return None if base is None else self.times * base + self.plus
+
+    def holds(self, value: float, limit: float) -> bool:
+        match self.side:
+            case Side.AT_LEAST:
+                return value >= limit
+            case Side.AT_MOST:
+                return value <= limit
+            case Side.BELOW:
+                return value < limit
+
+
+@dataclass(frozen=True)
+class Row:
+    key: str
+    what: str
+    bar: Bar | None = None
+
+
+def judge(row: Row, values: Mapping[str, float]) -> Verdict:
+    """What the values, by their keys, say of a row."""
+    if row.bar is None:
+        return Verdict.NONE
+    limit = row.bar.limit(values)
+    if limit is None or row.key not in values:
+        return Verdict.UNKNOWN
+    return Verdict.MET if row.bar.holds(values[row.key], limit) else Verdict.MISSED
+
+
+ROWS = (
+    Row(
+        "unmarked.proxied_ratio",
+        "unmarked requests through Envoy to a fast upstream: requests/s with the filter over without",
+        Bar(Side.AT_LEAST, 0.98),
+    ),
+    Row("unmarked.proxied_cpu_ratio", "the same in requests per second of Envoy's processor time"),
+    Row(
+        "unmarked.direct_ratio",
+        "the same as proxied_ratio where Envoy answers by itself",
+        Bar(Side.AT_LEAST, 0.93),
+    ),
+    Row("unmarked.direct_cpu_ratio", "the same in requests per second of Envoy's processor time"),
+    Row(
+        "hold.lag_p50_ms",
+        "from the PATCH to attached until the upstream has the held request",
+        Bar(Side.AT_MOST, 5),
+    ),
+    Row("hold.lag_p99_ms", "the same, the slowest in a hundred", Bar(Side.AT_MOST, 30)),
+    Row(
+        "coordinator.attach_per_s",
+        "request created, attachment created and matched, patched twice, deleted: cycles/s on one core",
+        Bar(Side.AT_LEAST, 400),
+    ),
+    Row(
+        "coordinator.match_growth",
+        "p50 of a matching POST with many debug requests pending over that with few",
+        Bar(Side.BELOW, 1.5),
+    ),
+    Row("coordinator.match_p50_ms", "a matching POST with many pending"),
+    Row("coordinator.match_p99_ms", "the same, the slowest in a hundred"),
+    Row("sidecar.rss_mb", "resident memory of squash-sidecar, idle", Bar(Side.AT_MOST, 40)),
+    Row("agent.rss_mb", "resident memory of squash-agent, idle", Bar(Side.AT_MOST, 60)),
+    Row("coordinator.rss_mb", "resident memory of squash-coordinator, idle", Bar(Side.AT_MOST, 70)),
+    Row(
+        "attach.debugpy_ms",
+        "from sending the marked request until its attachment is attached, Python",
+        Bar(Side.AT_MOST, times=0.5, of="attach.debugpy_floor_ms"),
+    ),
+    Row("attach.debugpy_floor_ms", "stock `python -m debugpy --listen … --pid …` until its port takes a client"),
+    Row(
+        "attach.gdb_ms",
+        "from sending the marked request until its attachment is attached, native",
+        Bar(Side.AT_MOST, 150, of="attach.gdb_floor_ms"),
+    ),
+    Row("attach.gdb_floor_ms", "stock `gdbserver --attach - PID` until its first answer"),
+    Row("attach.gdb_connect_ms", "after it, from a client's connect until gdbserver's first answer"),
+    Row("attach.gdb_break_floor_ms", "stock `gdb -p PID` until its breakpoint is set"),
+)

@@ -1,0 +1,104 @@
+"""The stock tools by themselves: what an attach costs at least for whoever uses them as they come."""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from bench.measure import BenchError
+from demo.shop import STOCK
+from demo.story import STOCK_LINE, line_of
+from demo.world import Child
+from squash import local
+
+LIMIT = 60.0
+"""Seconds for any one of them."""
+QUERY = b"$qSupported#37"
+"""The first thing a client says in gdb's remote protocol."""
+
+
+def debugpy(target: Child) -> float:
+    """Seconds from starting `python -m debugpy --listen PORT --pid PID` until its port takes a client.
+
+    That is not tried before the command has ended: an earlier client makes the target crash.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    argv = [sys.executable, "-m", "debugpy", "--listen", f"127.0.0.1:{port}", "--pid", str(target.pid)]
+    begun = time.monotonic()
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=LIMIT)
+    if done.returncode:
+        raise BenchError(f"stock debugpy ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+    with socket.create_connection(("127.0.0.1", port), LIMIT):
+        return time.monotonic() - begun
+
+
+@contextlib.contextmanager
+def no_adapters(pod: str, namespace: str) -> Iterator[None]:
+    """Stock debugpy leaves an adapter beside its target, with the target's environment; ends those of this pod."""
+    try:
+        yield
+    finally:
+        for process in [found for found in local.scan() if (found.pod, found.namespace) == (pod, namespace)]:
+            with contextlib.suppress(ProcessLookupError):
+                handle = os.pidfd_open(process.pid)
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                select.select([handle], [], [], LIMIT)
+                os.close(handle)
+
+
+def gdbserver(target: Child) -> float:
+    """Seconds from starting `gdbserver --attach - PID` until it has answered a client's first question."""
+    begun = time.monotonic()
+    with subprocess.Popen(
+        ["gdbserver", "--attach", "-", str(target.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(QUERY)
+            first_answer(process.stdout.fileno())
+            return time.monotonic() - begun
+        finally:
+            # It takes no leave: its target is nobody's, and ends next.
+            process.kill()
+
+
+def gdb(target: Child) -> float:
+    """Seconds from starting `gdb -p PID` until its breakpoint is set."""
+    place = f"{STOCK.name}:{line_of(STOCK, STOCK_LINE)}"
+    argv = ["gdb", "-nx", "-batch", "-p", str(target.pid), "-ex", f"break {place}", "-ex", "detach"]
+    begun = time.monotonic()
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                if line.startswith(b"Breakpoint 1 at"):
+                    took = time.monotonic() - begun
+                    process.communicate(timeout=LIMIT)
+                    return took
+        finally:
+            process.kill()
+    raise BenchError(f"gdb did not set a breakpoint at {place}")
+
+
+def first_answer(descriptor: int) -> bytes:
+    """The first packet that comes, whole. Raises BenchError when none does."""
+    found = b""
+    deadline = time.monotonic() + LIMIT
+    while b"#" not in found[:-2]:
+        if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise BenchError(f"gdbserver did not answer within {LIMIT:g} s")
+        if not (data := os.read(descriptor, 65_536)):
+            raise BenchError("gdbserver hung up")
+        found += data
+    return found

@@ -1,0 +1,200 @@
+"""The WebSockets of the tunnel: clients ask for a debug server, agents come to meet them, bytes pass between."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from coordinator.board import Board
+from coordinator.http import refusal
+from coordinator.switchboard import Line, Switchboard
+from squash.calls import BASE
+from squash.errors import ApiError
+from squash.logs import Log
+from squash.model import DebugAttachment, Phase, State
+from squash.reasons import Reason
+from squash.tasks import spawn
+from squash.tunnel import BROKEN, DONE, MISUSED, Call, read_declined
+
+MEET = 10.0
+"""Seconds for an agent to come and meet a client: it dials the debugger's socket and us, both in milliseconds."""
+_GONE = 1006
+_encode = msgspec.json.Encoder().encode
+_log = Log("tunnel")
+Endpoint = Callable[[WebSocket], Awaitable[None]]
+
+
+class Meeting:
+    """An agent's WebSocket for one stream, held open until `over`."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self.socket = socket
+        self.over = asyncio.Event()
+
+
+class Tunnel:
+    def __init__(self, board: Board, switchboard: Switchboard[Meeting]) -> None:
+        self._board = board
+        self._switchboard = switchboard
+
+    def routes(self) -> list[BaseRoute]:
+        """The routes of the tunnel's WebSockets."""
+        return [
+            WebSocketRoute(f"{BASE}/debugattachment/{{id:any}}/tunnel", _guarded(self.client)),
+            WebSocketRoute(f"{BASE}/agent/{{id:any}}/line", _guarded(self.line)),
+            WebSocketRoute(f"{BASE}/stream/{{id:any}}", _guarded(self.stream)),
+        ]
+
+    async def client(self, client: WebSocket) -> None:
+        """A client wants a stream; its WebSocket is accepted when the whole way is open."""
+        name = client.path_params["id"]
+        agent = serving(self._board.attachment(name))
+        meeting = await self._meet(client, agent, name)
+        if meeting is None:
+            return
+        log = _log.bind(attachment=name, agent=agent)
+        try:
+            self._switchboard.streams += 1
+            try:
+                log.info("stream opened", streams=self._switchboard.streams)
+                ended = await _join(client, meeting.socket)
+            finally:
+                self._switchboard.streams -= 1
+            log.info("stream closed", how=ended, streams=self._switchboard.streams)
+        finally:
+            meeting.over.set()
+
+    async def _meet(self, client: WebSocket, agent: str, name: str) -> Meeting | None:
+        """The agent's end; None when the client hung up first."""
+        await client.receive()
+        hung_up = spawn(client.receive(), "client of a tunnel")
+        calling = spawn(self._called(agent, name), "call of an agent")
+        try:
+            # Also for a client that is gone: the agent may be on its way, and somebody must send it back.
+            answer = await calling
+            if isinstance(answer, ApiError):
+                raise answer
+            if not hung_up.done():
+                return answer
+            await _close(answer.socket, BROKEN, "client gone")
+            answer.over.set()
+            return None
+        finally:
+            hung_up.cancel()
+            await asyncio.wait({hung_up})
+
+    async def _called(self, agent: str, name: str) -> Meeting | ApiError:
+        try:
+            return await self._switchboard.call(agent, name, MEET)
+        except ApiError as error:
+            return error
+
+    async def line(self, socket: WebSocket) -> None:
+        """An agent listens for calls here as long as it lives."""
+        await socket.accept()
+        agent = socket.path_params["id"]
+        line = self._switchboard.open_line(agent)
+        _log.info("agent connected", agent=agent)
+        telling = spawn(_tell(line, socket), "calls to an agent")
+        try:
+            while True:
+                self._switchboard.decline(line, read_declined(await socket.receive_text()))
+        except (msgspec.DecodeError, KeyError) as error:
+            await _close(socket, MISUSED, f"not a word of the line: {error}"[:100])
+        except WebSocketDisconnect:
+            return
+        finally:
+            telling.cancel()
+            self._switchboard.close_line(line)
+            _log.info("agent disconnected", agent=agent)
+
+    async def stream(self, socket: WebSocket) -> None:
+        """An agent comes to meet a client."""
+        meeting = Meeting(socket)
+        await socket.accept()
+        if not self._switchboard.connect(socket.path_params["id"], meeting):
+            await _close(socket, BROKEN, "nobody waits for this stream")
+            return
+        await meeting.over.wait()
+
+
+def serving(attachment: DebugAttachment) -> str:
+    """The agent that has the attachment's debug server. Raises ApiError 409 when there is none to connect to."""
+    status = attachment.status
+    over = status.state is State.ERROR or (status.phase is not None and status.phase.rank >= Phase.RELEASED.rank)
+    if over or not status.debug_server_address or not status.agent:
+        stands = f"is {status.state} (phase {status.phase})"
+        raise ApiError(409, Reason.NOT_LISTENING, f"debug attachment {attachment.name} {stands}")
+    return status.agent
+
+
+async def _tell(line: Line, socket: WebSocket) -> None:
+    while True:
+        call: Call = await line.calls.get()
+        try:
+            await socket.send_bytes(_encode(call))
+        except WebSocketDisconnect:
+            return  # `line` sees it too
+
+
+async def _join(client: WebSocket, agent: WebSocket) -> str:
+    """Passes messages both ways until one end closes, and closes the other likewise. Returns how it ended."""
+    try:
+        await client.accept()
+    except OSError:
+        await _close(agent, BROKEN, "client gone")
+        return "client gone"
+    up = spawn(_pass_on(client, agent, "client"), "client to agent")
+    down = spawn(_pass_on(agent, client, "agent"), "agent to client")
+    try:
+        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        code, how = (up if up.done() else down).result()
+    finally:
+        for task in (up, down):
+            task.cancel()
+        await asyncio.wait({up, down})
+    await asyncio.gather(_close(client, code, how), _close(agent, code, how))
+    return how
+
+
+async def _pass_on(source: WebSocket, sink: WebSocket, name: str) -> tuple[int, str]:
+    """Returns the code and reason with which the other end is to be closed.
+
+    A sink that is slow keeps us from reading on: there is never more than one message in hand.
+    """
+    while True:
+        message = await source.receive()
+        if message["type"] == "websocket.disconnect":
+            if message["code"] == DONE:
+                return DONE, "done"
+            return BROKEN, message.get("reason") or f"{name} gone"
+        try:
+            await sink.send({**message, "type": "websocket.send"})
+        except (WebSocketDisconnect, RuntimeError):
+            return BROKEN, f"{'agent' if name == 'client' else 'client'} gone"
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    """Closes unless it is closed already."""
+    if WebSocketState.DISCONNECTED in (socket.client_state, socket.application_state):
+        return
+    try:
+        await socket.close(code, reason[:100])
+    except (WebSocketDisconnect, RuntimeError):
+        return  # it went by itself meanwhile
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """Answers refusals as the API does, and refuses web pages: browsers let them reach every server on this machine."""
+
+    async def guarded(socket: WebSocket) -> None:
+        try:
+            if origin := socket.headers.get("origin"):
+                raise ApiError(403, Reason.FROM_A_PAGE, f"a page of {origin[:100]} asks for a WebSocket")
+            await endpoint(socket)
+        except ApiError as error:
+            await socket.send_denial_response(refusal(error))
+
+    return guarded

@@ -1,0 +1,123 @@
+"""What `squashctl connect` does while it stays: serves clients, and ends when the attachment is over."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvloop
+
+from squash.cli.describe import to_paste
+from squash.cli.follow import POLL, Goal, reached
+from squash.cli.front import Front
+from squash.cli.local_end import LocalEnd
+from squash.client import AsyncClient, changes
+from squash.errors import ApiError, SquashError, UnreachableError
+from squash.model import DebugAttachment
+from squash.options import Address
+from squash.reasons import Reason
+from squash.serve import bind
+from squash.tasks import spawn
+
+_PAUSE = 0.5
+"""Seconds between tries to reach a coordinator that was there before."""
+
+
+def serve_stdio(squash: Front, attachment: DebugAttachment) -> None:
+    """Serves standard input and output until one end closes. Raises SquashError."""
+    # Ctrl-C is meant for the debugger at the other end of the pipe, which shares our terminal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _run(_stdio(squash, attachment))
+
+
+def serve_port(squash: Front, attachment: DebugAttachment, address: Address, *, only_one: bool) -> None:
+    """Says where it listens, and serves clients until the attachment is over; `only_one`: until the first has left.
+
+    Raises SquashError when no client could be served to its end.
+    """
+    with bind(address, "--listen") as sock:
+        _run(_port(squash, attachment, sock, only_one=only_one))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Runs it; SIGTERM ends it as Ctrl-C does, with the status of one that was terminated."""
+    terminated = False
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task  # noqa: S101 - for the type checker
+
+        def stop() -> None:
+            nonlocal terminated
+            terminated = True
+            task.cancel()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+        await work
+
+    try:
+        uvloop.run(main())
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
+
+
+async def _stdio(squash: Front, attachment: DebugAttachment) -> None:
+    await LocalEnd(squash.client.url, attachment.name, lambda _: None).stdio()
+
+
+async def _port(squash: Front, attachment: DebugAttachment, sock: socket.socket, *, only_one: bool) -> None:
+    end = LocalEnd(squash.client.url, attachment.name, squash.output.note)
+    _announce(squash, attachment, Address(*sock.getsockname()[:2]))
+    serving = spawn(end.listen(sock, only_one=only_one), "local end")
+    watching = spawn(_over(squash.client.url, attachment.name), "end of the attachment")
+    try:
+        await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (serving, watching):
+            if not task.done():
+                task.cancel()
+        await asyncio.wait({serving, watching})
+    failure = watching.result() if serving.cancelled() else serving.result()
+    if failure and (only_one or not end.served):
+        raise failure
+    if failure:
+        squash.output.note(f"over: {failure.message}")
+
+
+async def _over(url: str, name: str) -> SquashError:
+    """Why the attachment is over, as soon as it is. A coordinator that is away is waited for."""
+    since = ""
+    async with AsyncClient(url) as client:
+        while True:
+            try:
+                news = await client.send(changes(since=since, names=[name], wait=POLL))
+            except (ApiError, UnreachableError) as error:
+                if error.reason is not Reason.WAIT_TIMEOUT:
+                    await asyncio.sleep(_PAUSE)
+                continue
+            since = news.revision
+            own = [attachment for attachment in news.attachments if attachment.name == name]
+            if not own and (news.reset or name in news.deleted):
+                return SquashError(Reason.DELETED, f"debug attachment {name} was deleted")
+            try:
+                for attachment in own:
+                    reached(attachment, Goal.LISTENING)
+            except SquashError as error:
+                return error
+
+
+def _announce(squash: Front, attachment: DebugAttachment, address: Address) -> None:
+    """Tells where to connect, and what to paste: at once, for this command stays."""
+    coordinator = urlsplit(squash.client.url).hostname or ""
+    paste = to_paste(attachment, address, same_machine=Address(coordinator, 0).is_loopback)
+    status = attachment.status
+    if squash.output.as_json:
+        where = {"host": address.host, "port": address.port}
+        known = {"attachment": attachment.name, "listen": where, "protocol": status.protocol}
+        squash.output.document(known | {"debugger": status.debugger, "paste": paste})
+    else:
+        squash.output.lines(f"{'listening on':<17} {address} ({status.protocol})", f"{'paste':<17} {paste}")
+    sys.stdout.flush()

@@ -1,0 +1,51 @@
+"""Dialing a WebSocket of the coordinator; what it refuses becomes an ApiError, as in squash.client."""
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from squash import __version__
+from squash.errors import ApiError, SettingError, UnreachableError
+from squash.model import Refusal
+from squash.reasons import Reason
+from squash.tunnel import LONGEST
+
+OPEN = 15.0
+"""Seconds for the answer to the handshake: the coordinator may wait for an agent meanwhile."""
+ALIVE = 20.0
+"""Seconds between pings, and for their answer: so long may a peer be lost without a word."""
+CLOSE = 2.0
+"""Seconds for a peer to answer the close of a connection that is over."""
+
+
+async def dial(url: str, path: str) -> ClientConnection:
+    """A connection to `path` of the coordinator at `url` (http or https). Raises ApiError, UnreachableError."""
+    if not url.startswith(("http://", "https://")):
+        raise SettingError(f"server_url = {url!r} cannot be used: expected http://HOST:PORT or https://HOST:PORT")
+    where = "ws" + url.rstrip("/").removeprefix("http") + path
+    try:
+        return await connect(
+            where,
+            compression=None,
+            proxy=None,
+            user_agent_header=f"squash/{__version__}",
+            open_timeout=OPEN,
+            ping_interval=ALIVE,
+            ping_timeout=ALIVE,
+            close_timeout=CLOSE,
+            max_size=LONGEST,
+        )
+    except InvalidStatus as error:
+        raise _refused(url, path, error) from error
+    except (OSError, TimeoutError, WebSocketException, ValueError) as error:
+        raise UnreachableError(f"{url}: {error or 'did not answer in time'}") from error
+
+
+def _refused(url: str, path: str, error: InvalidStatus) -> ApiError:
+    answer = error.response
+    try:
+        refusal = msgspec.json.decode(answer.body or b"", type=Refusal)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        message = f"{url}{path} answered {answer.status_code} where a WebSocket was asked for"
+        return ApiError(answer.status_code, Reason.COORDINATOR_REFUSED, message)
+    return ApiError(answer.status_code, refusal.reason, refusal.message)
