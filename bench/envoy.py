@@ -11,7 +11,8 @@ from typing import Any
 from bench import cores
 from bench.measure import BenchError, Effort, Measurement, Tell, middle
 from demo.world import Child, World
-from envoy_filter.envoy import FILTER, SIDECAR, EnvoySettings, bootstrap
+from envoy_filter.envoy import EnvoySettings, bootstrap
+from envoy_filter.front_end import FILTER, SIDECAR
 from envoy_filter.yaml import plain
 from squash.options import Address
 

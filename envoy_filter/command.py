@@ -1,15 +1,15 @@
 """`squashctl envoy …`: Envoy configuration with the filter in it."""
 
 import json
-from types import UnionType
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from squash.errors import SettingError
 from squash.options import convert, rows
 
-from .envoy import EnvoySettings, FilterSettings, bootstrap, snippet
+from .envoy import EnvoySettings, bootstrap, snippet
+from .front_end import FilterSettings
 from .yaml import dump, plain
 
 app = typer.Typer(name="envoy", help="Envoy configuration with the filter that holds marked requests.")
@@ -24,7 +24,7 @@ def _option(key: str, metavar: str) -> Any:
 
 def _help(key: str) -> str:
     row = _ROWS[key]
-    return row.help + (f" [default: {row.default}]" if row.default else "")
+    return row.help + (f" [default: {row.stated}]" if row.stated else "")
 
 
 @app.callback()
@@ -34,8 +34,10 @@ def _group() -> None:
 
 @app.command()
 def config(
+    front_end: Annotated[str, _option("front_end", "lua|grpc|http")] = "",
     listen: Annotated[str, _option("listen", "HOST:PORT")] = "",
     upstream: Annotated[str, _option("upstream", "HOST:PORT")] = "",
+    upstream_protocol: Annotated[str, _option("upstream_protocol", "http1|http2")] = "",
     sidecar: Annotated[str, _option("sidecar", "HOST:PORT")] = "",
     sidecar_cluster: Annotated[str, _option("sidecar_cluster", "NAME")] = "",
     admin: Annotated[str, _option("admin", "HOST:PORT")] = "",
@@ -52,8 +54,10 @@ def config(
     Example: squashctl envoy config --listen 0.0.0.0:8080 --upstream 127.0.0.1:5000 > envoy.yaml && envoy -c envoy.yaml
     """
     given = {
+        "front_end": front_end,
         "listen": listen,
         "upstream": upstream,
+        "upstream_protocol": upstream_protocol,
         "sidecar": sidecar,
         "sidecar_cluster": sidecar_cluster,
         "admin": admin,
@@ -70,7 +74,7 @@ def config(
 
 
 def _rendered(given: dict[str, str], *, whole: bool) -> dict[str, Any]:
-    values = {key: convert(text, _inner(_TYPES[key]), key, _ROWS[key].flag) for key, text in given.items()}
+    values = {key: convert(text, _TYPES[key], key, _ROWS[key].flag) for key, text in given.items()}
     if "sidecar" in given and "sidecar_cluster" in given:
         raise SettingError(
             f"sidecar_cluster = {given['sidecar_cluster']!r} cannot be used together with sidecar = "
@@ -85,9 +89,3 @@ def _rendered(given: dict[str, str], *, whole: bool) -> dict[str, Any]:
         if key not in values:
             raise SettingError(f"{key} is missing: give {_ROWS[key].flag} HOST:PORT")
     return bootstrap(EnvoySettings(**values))
-
-
-def _inner(wanted: Any) -> Any:
-    """`T` of `T | None`: what the text of a flag is converted to."""
-    options = [option for option in get_args(wanted) if option is not type(None)]
-    return options[0] if isinstance(wanted, UnionType) else wanted

@@ -1,48 +1,16 @@
 """Renders Envoy configuration: a whole bootstrap, or the pieces to paste into one's own."""
 
 import ipaddress
-from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
-from typing import Annotated, Any
+from typing import Any, Literal
 
-import msgspec
-
-from squash.model import Outcome
 from squash.options import Address, setting
-from squash.reasons import Reason
-from squash.result import HEADER, MARK, Result
-from squash.settings import Positive, SidecarSettings
+from squash.result import MARK
 
-from .headers import FORWARDED, HOLD, longest
+from .front_end import SIDECAR, TYPE, ClusterName, FilterSettings, FrontEnd, filters
 from .yaml import Commented
 
-ClusterName = Annotated[str, msgspec.Meta(pattern=r"^[!-~]+$", max_length=200)]
-SIDECAR = "squash_sidecar"
 UPSTREAM = "squash_upstream"
-FILTER = "squash"
-MARGIN = 0.5
-"""Seconds that Envoy waits for the sidecar beyond the sidecar's own limits: only a frozen one takes that long."""
-TYPE = "type.googleapis.com/"
-_SIDECAR = SidecarSettings()
-_PSEUDO = {"method": ":method", "path": ":path", "authority": ":authority"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilterSettings:
-    """What the filter has to know. Both timeouts must be the sidecar's."""
-
-    sidecar: Address = setting(_SIDECAR.listen, "address of squash-sidecar")
-    sidecar_cluster: ClusterName | None = setting(
-        None, "name of a cluster of yours that leads to squash-sidecar, instead of an address"
-    )
-    request_timeout: Positive = setting(_SIDECAR.request_timeout, "the sidecar's request_timeout, in seconds")
-    attachment_timeout: Positive = setting(_SIDECAR.attachment_timeout, "the sidecar's attachment_timeout, in seconds")
-
-    @property
-    def cluster(self) -> str:
-        """Name of the cluster that leads to the sidecar."""
-        return self.sidecar_cluster or SIDECAR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +19,9 @@ class EnvoySettings(FilterSettings):
 
     listen: Address = setting(help="address that callers use; port 0 lets the system choose")
     upstream: Address = setting(help="address of the service behind Envoy")
+    upstream_protocol: Literal["http1", "http2"] = setting(
+        "http1", "what the service behind Envoy speaks: http1, or http2 without TLS as for gRPC"
+    )
     admin: Address | None = setting(None, "address of Envoy's admin interface; none without it")
     stat_prefix: ClusterName = setting("squash", "prefix of the statistics of Envoy's listener")
 
@@ -63,9 +34,11 @@ def bootstrap(settings: EnvoySettings) -> dict[str, Any]:
 
 
 def snippet(settings: FilterSettings) -> dict[str, Any]:
-    """The pieces that make an Envoy hold: the filter, a route that is never taken, the sidecar's cluster."""
+    """The pieces that make an Envoy hold: the filters, a route that is never taken, the sidecar's cluster."""
     pieces: dict[str, Any] = {
-        "http_filters": Commented("Goes before the router, and after what may refuse a request.", [_filter(settings)]),
+        "http_filters": Commented(
+            "Go before the router, in this order, and after what may refuse a request.", filters(settings)
+        ),
         "routes": Commented("Goes last in a virtual host.", [_checking_route(settings)]),
     }
     if clusters := _sidecar_clusters(settings):
@@ -73,47 +46,18 @@ def snippet(settings: FilterSettings) -> dict[str, Any]:
     return pieces
 
 
-def lua(settings: FilterSettings) -> str:
-    """The source of the Lua filter, with its settings in front."""
-    table = {
-        "cluster": settings.cluster,
-        "request_timeout_ms": _milliseconds(settings.request_timeout + MARGIN),
-        "attachment_timeout_ms": _milliseconds(settings.attachment_timeout + MARGIN),
-        "mark": MARK,
-        "result_header": HEADER,
-        "hold_header": HOLD,
-        "unreachable": str(Result(Outcome.UNAVAILABLE, reason=Reason.SIDECAR_UNREACHABLE)),
-        "forwarded": {
-            _PSEUDO.get(field, header): {"name": header, "longest": longest(field)}
-            for field, header in FORWARDED.items()
-        },
-    }
-    source = resources.files(__package__).joinpath("lua/squash.lua").read_text(encoding="utf-8")
-    return f"local settings = {_lua_value(table)}\n\n{source}"
-
-
-def _lua_value(value: Any, indent: str = "") -> str:
-    """`value` as a Lua literal: tables, integers and printable ASCII."""
-    if isinstance(value, Mapping):
-        inner = indent + "  "
-        lines = (f"{inner}[{_lua_value(k)}] = {_lua_value(v, inner)},\n" for k, v in value.items())
-        return "{\n" + "".join(lines) + indent + "}"
-    if isinstance(value, int):
-        return str(value)
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
 def _listener(settings: EnvoySettings) -> dict[str, Any]:
+    ours = filters(settings)
     manager = {
         "@type": TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": settings.stat_prefix,
         "codec_type": "AUTO",
         "http_protocol_options": {"enable_trailers": True},
         "max_request_headers_kb": 96,
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
         "route_config": {"virtual_hosts": [_virtual_host(settings)]},
         "http_filters": [
-            _filter(settings) | {"disabled": Commented("The route of marked requests enables it.", True)},
+            *(one | {"disabled": Commented("The route of marked requests enables it.", True)} for one in ours),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {"@type": TYPE + "envoy.extensions.filters.http.router.v3.Router"},
@@ -138,11 +82,11 @@ def _virtual_host(settings: EnvoySettings) -> dict[str, Any]:
     marked = {
         "match": {"prefix": "/", "headers": [{"name": MARK, "present_match": True}]},
         "route": patient,
-        "typed_per_filter_config": {FILTER: enabled},
+        "typed_per_filter_config": {one["name"]: enabled for one in filters(settings)},
     }
     routes = [
         Commented(
-            "For all other requests Envoy does not even make the filter, which costs less than to skip it.", marked
+            "For all other requests Envoy does not even make the filters, which costs less than to skip it.", marked
         ),
         {"match": {"prefix": "/"}, "route": {"cluster": UPSTREAM}},
         _checking_route(settings),
@@ -153,43 +97,14 @@ def _virtual_host(settings: EnvoySettings) -> dict[str, Any]:
 def _checking_route(settings: FilterSettings) -> Commented:
     return Commented(
         "Never taken: the route above it takes all. Envoy checks the clusters of routes when it loads them,\n"
-        "but not those that Lua names; so a cluster that is missing is refused then, and by name.",
+        "but not all that filters name; so a cluster that is missing is refused then, and by name.",
         {"match": {"prefix": "/"}, "route": {"cluster": settings.cluster}},
     )
 
 
-def _filter(settings: FilterSettings) -> dict[str, Any]:
-    mark = {
-        "name": "mark",
-        "typed_config": {"@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": MARK},
-    }
-    any_value = {"safe_regex": {"google_re2": {}, "regex": ".*"}}
-    skip = {
-        "name": "skip",
-        "typed_config": {"@type": TYPE + "envoy.extensions.filters.common.matcher.action.v3.SkipFilter"},
-    }
-    unmarked = {"not_matcher": {"single_predicate": {"input": mark, "value_match": any_value}}}
-    return {
-        "name": FILTER,
-        "typed_config": {
-            "@type": TYPE + "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
-            "xds_matcher": Commented(
-                f"Requests without the header {MARK} skip the filter.",
-                {"matcher_list": {"matchers": [{"predicate": unmarked, "on_match": {"action": skip}}]}},
-            ),
-            "extension_config": {
-                "name": "envoy.filters.http.lua",
-                "typed_config": {
-                    "@type": TYPE + "envoy.extensions.filters.http.lua.v3.Lua",
-                    "default_source_code": {"inline_string": lua(settings)},
-                },
-            },
-        },
-    }
-
-
 def _upstream_cluster(settings: EnvoySettings) -> dict[str, Any]:
-    return _cluster(UPSTREAM, settings.upstream, {"explicit_http_config": _http1(enable_trailers=True)})
+    protocol = _http2() if settings.upstream_protocol == "http2" else _http1(enable_trailers=True)
+    return _cluster(UPSTREAM, settings.upstream, {"explicit_http_config": protocol})
 
 
 def _sidecar_clusters(settings: FilterSettings) -> list[Any]:
@@ -200,16 +115,20 @@ def _sidecar_clusters(settings: FilterSettings) -> list[Any]:
         "common_http_protocol_options": {
             "idle_timeout": Commented("Less than the sidecar keeps them, so that no call meets their end.", "30s")
         },
-        "explicit_http_config": _http1(),
+        "explicit_http_config": _http2() if settings.front_end is FrontEnd.GRPC else _http1(),
     }
     most = 65_536
     limits = {"max_connections": most, "max_pending_requests": most, "max_requests": most}
-    breakers = Commented("Each hold keeps one connection.", {"thresholds": [limits]})
-    return [_cluster(SIDECAR, settings.sidecar, options) | {"circuit_breakers": breakers}]
+    breakers = Commented("Each hold keeps one call open.", {"thresholds": [limits]})
+    return [_cluster(SIDECAR, settings.address, options) | {"circuit_breakers": breakers}]
 
 
 def _http1(**options: Any) -> dict[str, Any]:
     return {"http_protocol_options": options}
+
+
+def _http2() -> dict[str, Any]:
+    return {"http2_protocol_options": {}}
 
 
 def _cluster(name: str, address: Address, http: dict[str, Any]) -> dict[str, Any]:
@@ -236,7 +155,3 @@ def _is_ip(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)

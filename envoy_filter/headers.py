@@ -1,4 +1,4 @@
-"""What the Lua filter tells of a held request, in headers. Their values come from strangers and are never trusted."""
+"""What a front end tells of a held request, in headers. Their values come from strangers and are never trusted."""
 
 from collections.abc import Iterable
 
@@ -6,6 +6,9 @@ from squash.model import HeldRequest
 
 HOLD = "x-squash-hold"
 """Response header with the id of a hold that goes on."""
+
+CHECK_PREFIX = "/authz"
+"""Stands before the path of the request that Envoy asks about, when it asks by ext_authz over HTTP."""
 
 FORWARDED = {
     "method": "x-squash-method",

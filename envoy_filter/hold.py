@@ -32,6 +32,11 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
+class Overloaded:
+    """A marked request came, but as many are held already as may be."""
+
+
+@dataclass(frozen=True, slots=True)
 class Created:
     """The coordinator has the attachment."""
 
@@ -72,7 +77,7 @@ class Tick:
     """Time has passed."""
 
 
-Event = Marked | Created | Refused | Changed | Vanished | CallerGone | Stopping | Tick
+Event = Marked | Overloaded | Created | Refused | Changed | Vanished | CallerGone | Stopping | Tick
 
 # -- commands ---------------------------------------------------------------------------------------
 
@@ -157,12 +162,16 @@ class Hold:
                 return self._held(event, now)
 
     def _new(self, event: Event, now: float) -> list[Command]:
-        if not isinstance(event, Marked):
-            raise IllegalEventError(f"hold {self.name}: expected Marked first, but got {event}")
         self._since = now
-        self.stage = Stage.CREATING
-        self.deadline = now + min(self._request_timeout, self._attachment_timeout)
-        return [Create(self.name)]
+        match event:
+            case Marked():
+                self.stage = Stage.CREATING
+                self.deadline = now + min(self._request_timeout, self._attachment_timeout)
+                return [Create(self.name)]
+            case Overloaded():
+                return self._end(now, Outcome.OVERLOADED, Reason.TOO_MANY_HOLDS, exists=False)
+            case _:
+                raise IllegalEventError(f"hold {self.name}: expected Marked first, but got {event}")
 
     def _held(self, event: Event, now: float) -> list[Command]:
         match event:
@@ -178,12 +187,12 @@ class Hold:
                 return self._cancel(now, Outcome.UNAVAILABLE, Reason.STOPPING)
             case Tick():
                 return self._tick(now)
-            case Marked():
+            case Marked() | Overloaded():
                 raise IllegalEventError(f"hold {self.name}: expected Marked once, but got it again when {self.stage}")
 
     def _over(self, event: Event) -> list[Command]:
         match event:
-            case Marked():
+            case Marked() | Overloaded():
                 raise IllegalEventError(f"hold {self.name}: expected Marked once, but got it again when {self.stage}")
             case Created() if self._cancelled:
                 # The cancellation may have reached the coordinator before the creation did.

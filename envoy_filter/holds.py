@@ -26,6 +26,7 @@ from .hold import (
     Hold,
     LetGo,
     Marked,
+    Overloaded,
     Refused,
     Report,
     Stage,
@@ -90,8 +91,9 @@ class Holds:
             attachment_timeout=settings.attachment_timeout,
         )
         held = Held(hold, request)
+        full = len(self._open) >= settings.max_holds
         self._open[hold.name] = held
-        self._feed(held, Marked())
+        self._feed(held, Overloaded() if full else Marked())
         if self._stopping:
             self._feed(held, Stopping())
         return held

@@ -3,12 +3,14 @@
     POST /holds        what is held, in headers; 200 with `x-squash-result` when the request may go on at once,
                        202 with `x-squash-hold: ID` when it is to wait
     GET  /holds/ID     answered when the hold ends: 200 with `x-squash-result`
+    any  /authz/PATH   ext_authz: both in one, PATH and method being those of the held request; always answered 200
 
 Whoever breaks off one of these calls has hung up, which ends the hold. Plain ASGI, because this process runs once
 per pod and is measured by its memory.
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -23,15 +25,17 @@ from squash.result import HEADER, Result
 from squash.settings import SidecarSettings
 from squash.tasks import spawn
 
-from .headers import HOLD, held_request
+from .headers import CHECK_PREFIX, FORWARDED, HOLD, held_request
 from .holds import Held, Holds
 from .http1 import Http1Client
+from .protocol import NeverRefusing
 from .template import render
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_CHECK = CHECK_PREFIX.encode()
 FETCHED_WITHIN = 5.0
 """Seconds after the 202 in which the second call must come; Envoy sends it at once unless its caller has gone."""
 
@@ -46,6 +50,9 @@ class Sidecar:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
+            return
+        if scope["raw_path"].startswith(_CHECK):
+            await self._check(scope, receive, send)
             return
         match scope["method"], scope["path"].split("/")[1:]:
             case "POST", ["holds"]:
@@ -80,6 +87,23 @@ class Sidecar:
             self._parked[name] = held, timer
             await _answer(send, 202, {HOLD: name})
 
+    async def _check(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["raw_path"].removeprefix(_CHECK)
+        query = scope["query_string"]
+        own = {
+            "method": scope["method"].encode(),
+            "path": path + b"?" + query if query else path,
+            "authority": next((value for name, value in scope["headers"] if name == b"host"), b""),
+        }
+        told = [(FORWARDED[field].encode(), value) for field, value in own.items()]
+        await self._until_over(self._holds.begin(held_request([*scope["headers"], *told])), receive, send)
+
+    async def _until_over(self, held: Held, receive: Receive, send: Send) -> None:
+        if await _first(held.over, receive):
+            await _let_go(send, held.over.result())
+        else:
+            self._holds.caller_gone(held)
+
     def _not_fetched(self, name: str) -> None:
         held, _ = self._parked.pop(name)
         self._holds.caller_gone(held)
@@ -90,10 +114,7 @@ class Sidecar:
             return
         held, timer = self._parked.pop(name)
         timer.cancel()
-        if await _first(held.over, receive):
-            await _let_go(send, held.over.result())
-        else:
-            self._holds.caller_gone(held)
+        await self._until_over(held, receive, send)
 
 
 async def _first(wanted: asyncio.Future[Any], receive: Receive) -> bool:
@@ -131,9 +152,22 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 async def _serve(settings: SidecarSettings, client: Http1Client, template: DebugAttachment) -> None:
     holds = Holds(client, template, settings)
-    with serve.bind(settings.listen, "--listen") as sock:
-        await serve.run(Sidecar(holds), sock, "squash-sidecar", holds.stop)
+    async with _grpc(settings, holds):
+        with serve.bind(settings.listen, "--listen") as sock:
+            await serve.run(Sidecar(holds), sock, "squash-sidecar", holds.stop, protocol=NeverRefusing)
     await holds.close()
+
+
+def _grpc(settings: SidecarSettings, holds: Holds) -> contextlib.AbstractAsyncContextManager[object]:
+    if settings.grpc_listen is None:
+        return contextlib.nullcontext()
+    try:
+        from .authz import serving  # noqa: PLC0415 - large, and not always installed
+    except ImportError as error:
+        raise SettingError(
+            f"grpc_listen = '{settings.grpc_listen}' cannot be used: {error}; install it with: pip install squash[grpc]"
+        ) from error
+    return serving(holds, settings.grpc_listen)
 
 
 def main() -> None:

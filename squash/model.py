@@ -78,6 +78,7 @@ class Outcome(StrEnum):
     RELEASED = "released"
     CALLER_GONE = "caller_gone"
     UNAVAILABLE = "unavailable"
+    OVERLOADED = "overloaded"
 
 
 class HoldUntil(StrEnum):

@@ -13,7 +13,8 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, Self, TypeVar, get_type_hints
+from types import UnionType
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -158,6 +159,7 @@ def read_file(path: Path, program: str, known: set[str]) -> dict[str, Any]:
 
 def convert(raw: Any, wanted: Any, key: str, source: str) -> Any:
     """`raw` as the type `wanted`, or a SettingError that names key, value and source."""
+    wanted = _inner(wanted)
     try:
         if isinstance(raw, str) and getattr(wanted, "__origin__", wanted) is tuple:
             raw = [part.strip() for part in raw.split(",") if part.strip()]
@@ -166,6 +168,12 @@ def convert(raw: Any, wanted: Any, key: str, source: str) -> Any:
         return msgspec.convert(raw, wanted, strict=False, dec_hook=_decode)
     except (ValueError, msgspec.ValidationError) as error:
         raise SettingError(f"{key} = {raw!r} (from {source}) cannot be used: {error}") from error
+
+
+def _inner(wanted: Any) -> Any:
+    """`T` of `T | None`: what a value that was given is converted to."""
+    options = [option for option in get_args(wanted) if option is not type(None)]
+    return options[0] if isinstance(wanted, UnionType) else wanted
 
 
 def _decode(wanted: type, raw: Any) -> Any:

@@ -147,6 +147,11 @@ class Reason(StrEnum):
         "Envoy got no usable answer from the sidecar",
         "see that squash-sidecar runs where Envoy's cluster points to",
     )
+    TOO_MANY_HOLDS = (
+        "too_many_holds",
+        "the sidecar holds as many requests as it may",
+        "see with `squashctl list` what is held and release what need not be; or raise the sidecar's max_holds",
+    )
     HOLD_TIMEOUT = (
         "hold_timeout",
         "no debugger was ready before the longest hold ran out",

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 
@@ -56,7 +56,13 @@ class _Server(uvicorn.Server):
 
 
 async def run(
-    app: Any, sock: socket.socket, program: str, on_stop: Callable[[], None], *, longest_message: int = 0
+    app: Any,
+    sock: socket.socket,
+    program: str,
+    on_stop: Callable[[], None],
+    *,
+    protocol: type[asyncio.Protocol] | Literal["auto"] = "auto",
+    longest_message: int = 0,
 ) -> None:
     """Serves until SIGTERM or SIGINT; then calls `on_stop` (which must let pending answers end) and finishes them.
 
@@ -66,6 +72,7 @@ async def run(
     """
     config = uvicorn.Config(
         app,
+        http=protocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -97,6 +97,11 @@ class SidecarSettings:
     listen: Address = setting(
         Address("127.0.0.1", 8603), "address that Envoy's cluster points to; port 0: any free one"
     )
+    grpc_listen: Address | None = setting(
+        None,
+        "address to answer Envoy's ext_authz over gRPC on, as well (needs `squash[grpc]`); not without it",
+        stated="none",
+    )
     template: str = setting(
         TEMPLATE,
         "JSON body of the attachment that a marked request creates; {{ NAME }} becomes that environment variable",
@@ -105,6 +110,9 @@ class SidecarSettings:
         1.0, "seconds for the coordinator to answer the creation; then the request goes on"
     )
     attachment_timeout: Positive = setting(60.0, "longest hold in seconds; then the request goes on")
+    max_holds: Count = setting(
+        2_000, "requests held at once; past them a marked request goes on, so that no flood of them fills the memory"
+    )
     poll_period: Positive = setting(
         1.0, "longest pause in seconds between two tries to reach a lost coordinator while something is held"
     )

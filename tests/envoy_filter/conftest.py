@@ -4,7 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from envoy_filter.front_end import FrontEnd
 from tests.envoy_filter.coordinator_double import CoordinatorDouble
+
+
+@pytest.fixture(params=FrontEnd)
+def front_end(request: pytest.FixtureRequest) -> FrontEnd:
+    """How Envoy asks the sidecar: a test that takes it runs with each."""
+    return FrontEnd(request.param)
 
 
 @pytest.fixture

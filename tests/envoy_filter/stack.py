@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
 from envoy_filter.envoy import EnvoySettings, bootstrap
+from envoy_filter.front_end import FrontEnd
 from envoy_filter.yaml import dump, plain
 from squash.options import Address
 from squash.result import HEADER, MARK, Result, parse
@@ -88,6 +90,13 @@ async def sidecar(
         yield child, await child.ready()
 
 
+def grpc_address(child: Child) -> Address:
+    """Where a sidecar that is ready answers over gRPC."""
+    found = re.search(r"answers ext_authz over gRPC.*listen=(\S+)", child.log)
+    assert found, child.log
+    return Address.parse(found[1])
+
+
 @contextlib.asynccontextmanager
 async def envoy(directory: Path, config: dict[str, Any], *, form: str = "yaml") -> AsyncIterator[tuple[Child, str]]:
     """A real Envoy and the URL of its first listener."""
@@ -122,17 +131,24 @@ async def stack(
     *,
     request_timeout: float = 10.0,
     attachment_timeout: float = 60.0,
+    front_end: FrontEnd = FrontEnd.LUA,
+    upstream_protocol: Literal["http1", "http2"] = "http1",
+    upstream_port: int | None = None,
     change: Change = lambda config: None,
 ) -> AsyncIterator[Stack]:
     """All of it, in front of the coordinator at `server_url`; `change` works on Envoy's configuration."""
-    flags = ("--request-timeout", str(request_timeout), "--attachment-timeout", str(attachment_timeout))
+    flags = ["--request-timeout", str(request_timeout), "--attachment-timeout", str(attachment_timeout)]
+    if front_end is FrontEnd.GRPC:
+        flags += ["--grpc-listen", "127.0.0.1:0"]
     async with contextlib.AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(Upstream())
         child, url = await stack.enter_async_context(sidecar(directory, server_url, *flags, "--poll-period", "0.2"))
         settings = EnvoySettings(
             listen=Address("127.0.0.1", 0),
-            upstream=Address("127.0.0.1", upstream.port),
-            sidecar=Address.parse(url.removeprefix("http://")),
+            upstream=Address("127.0.0.1", upstream_port or upstream.port),
+            upstream_protocol=upstream_protocol,
+            front_end=front_end,
+            sidecar=grpc_address(child) if front_end is FrontEnd.GRPC else Address.parse(url.removeprefix("http://")),
             admin=Address("127.0.0.1", 0),
             request_timeout=request_timeout,
             attachment_timeout=attachment_timeout,

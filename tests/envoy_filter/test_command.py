@@ -33,6 +33,19 @@ def test_json_says_the_same() -> None:
     assert json.loads(run(*NEEDED, "--json").stdout) == yaml.safe_load(run(*NEEDED).stdout)
 
 
+@pytest.mark.parametrize("front_end", ["lua", "grpc", "http"])
+def test_each_front_end(front_end: str) -> None:
+    done = run(*NEEDED, "--front-end", front_end, "--upstream-protocol", "http2")
+    assert done.exit_code == 0
+    config = yaml.safe_load(done.stdout)
+    [listener] = config["static_resources"]["listeners"]
+    filters = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
+    pasted = yaml.safe_load(run("--snippet", "--front-end", front_end).stdout)["http_filters"]
+    assert filters[:-1] == [one | {"disabled": True} for one in pasted]
+    assert ("lua" in str(pasted)) == (front_end == "lua")
+    assert f"{front_end}_service" in str(pasted) or front_end == "lua"
+
+
 def test_snippet_needs_no_addresses() -> None:
     done = run("--snippet", "--sidecar-cluster", "mine", "--request-timeout", "2", "--attachment-timeout", "30")
     assert done.exit_code == 0
@@ -51,6 +64,8 @@ def test_snippet_needs_no_addresses() -> None:
         (("--attachment-timeout", "soon"), "attachment_timeout = 'soon' (from --attachment-timeout) cannot be used"),
         (("--sidecar-cluster", "two words"), "sidecar_cluster = 'two words' (from --sidecar-cluster) cannot be used"),
         (("--sidecar-cluster", "mine", "--sidecar", "a:1"), "sidecar_cluster = 'mine' cannot be used together with"),
+        (("--front-end", "wasm"), "front_end = 'wasm' (from --front-end) cannot be used"),
+        (("--upstream-protocol", "http3"), "upstream_protocol = 'http3' (from --upstream-protocol) cannot be used"),
         (("--admin", "nonsense"), "admin = 'nonsense' (from --admin) cannot be used"),
     ],
 )

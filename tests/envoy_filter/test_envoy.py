@@ -1,6 +1,8 @@
 """The rendered configuration, as Envoy itself sees it."""
 
+import contextlib
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,16 @@ import httpx
 import pytest
 import yaml
 
-from envoy_filter.envoy import EnvoySettings, FilterSettings, bootstrap, lua, snippet
+from envoy_filter.envoy import EnvoySettings, bootstrap, snippet
+from envoy_filter.front_end import FilterSettings, FrontEnd, lua
 from envoy_filter.yaml import dump, plain
 from squash import serve
 from squash.options import Address
-from squash.result import MARK
+from squash.reasons import Reason
+from squash.result import HEADER, MARK
+from tests.envoy_filter.coordinator_double import CoordinatorDouble, refusal
 from tests.envoy_filter.http_server import HttpServer, Reply, Request
-from tests.envoy_filter.stack import ENVOY, envoy
+from tests.envoy_filter.stack import ENVOY, envoy, grpc_address, sidecar
 
 
 def settings(**given: Any) -> EnvoySettings:
@@ -32,37 +37,76 @@ def validate(config: dict[str, Any], directory: Path) -> subprocess.CompletedPro
     "given",
     [
         {},
-        {"admin": Address("127.0.0.1", 0)},
+        {"admin": Address("127.0.0.1", 0), "upstream_protocol": "http2"},
         {"listen": Address("::1", 0), "upstream": Address("service.example", 80), "sidecar": Address("::1", 8603)},
         {"request_timeout": 0.001, "attachment_timeout": 86_400.0, "stat_prefix": 'odd"\\%name'},
     ],
 )
-def test_envoy_takes_it(given: dict[str, Any], tmp_path: Path) -> None:
-    checked = validate(bootstrap(settings(**given)), tmp_path)
+def test_envoy_takes_it(given: dict[str, Any], tmp_path: Path, front_end: FrontEnd) -> None:
+    checked = validate(bootstrap(settings(**given, front_end=front_end)), tmp_path)
     assert checked.returncode == 0, checked.stderr
     assert "deprecated" not in checked.stderr.lower()
 
 
 @pytest.mark.parametrize("name", ["nowhere", 'odd"name\\'])
-def test_unknown_cluster_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    checked = validate(bootstrap(settings(sidecar_cluster=name)), tmp_path)
+def test_unknown_cluster_is_refused_by_name(name: str, tmp_path: Path, front_end: FrontEnd) -> None:
+    checked = validate(bootstrap(settings(sidecar_cluster=name, front_end=front_end)), tmp_path)
     assert checked.returncode != 0
-    assert f"unknown cluster '{name}'" in checked.stderr
+    assert f"nknown cluster '{name}'" in checked.stderr
 
 
-async def test_snippet_fits_a_configuration_of_ones_own(tmp_path: Path) -> None:
-    async with HttpServer(served) as upstream, HttpServer(no_match) as sidecar:
-        pieces = plain(snippet(FilterSettings(sidecar=Address("127.0.0.1", sidecar.port))))
-        config = plain(bootstrap(settings(upstream=Address("127.0.0.1", upstream.port), admin=Address("127.0.0.1", 0))))
-        resources = config["static_resources"]
-        manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-        manager["http_filters"] = [*pieces["http_filters"], manager["http_filters"][-1]]
-        routes = manager["route_config"]["virtual_hosts"][0]["routes"]
-        routes[:] = [routes[1], *pieces["routes"]]
-        resources["clusters"] = [resources["clusters"][0], *pieces["clusters"]]
-        async with envoy(tmp_path, config) as (_, url), httpx.AsyncClient(trust_env=False) as http:
-            assert "x-squash-result" not in (await http.get(url)).headers
-            assert (await http.get(url, headers={MARK: ""})).headers["x-squash-result"] == "no_match"
+REFUSING = {
+    "name": "refusing",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
+        "headers": [{"name": "x-refuse", "present_match": True}],
+        "abort": {"http_status": 403, "percentage": {"numerator": 100}},
+    },
+}
+"""A filter of the user's own, ahead of ours."""
+
+
+@contextlib.asynccontextmanager
+async def pasted(directory: Path, front_end: FrontEnd, sidecar: Address, upstream: HttpServer) -> AsyncIterator[str]:
+    """The URL of an Envoy whose configuration has the snippet in it."""
+    pieces = plain(snippet(FilterSettings(front_end=front_end, sidecar=sidecar)))
+    config = plain(bootstrap(settings(upstream=Address("127.0.0.1", upstream.port), admin=Address("127.0.0.1", 0))))
+    resources = config["static_resources"]
+    manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["http_filters"] = [REFUSING, *pieces["http_filters"], manager["http_filters"][-1]]
+    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+    routes[:] = [routes[1], *pieces["routes"]]
+    resources["clusters"] = [resources["clusters"][0], *pieces["clusters"]]
+    async with envoy(directory, config) as (_, url):
+        yield url
+
+
+async def test_snippet_fits_a_configuration_of_ones_own(
+    tmp_path: Path, double: CoordinatorDouble, front_end: FrontEnd
+) -> None:
+    async def refuse(request: Request) -> Reply:
+        return refusal(404, Reason.NO_PENDING_REQUEST)
+
+    double.instead["create"] = refuse
+    async with (
+        HttpServer(served) as upstream,
+        sidecar(tmp_path, double.url, "--grpc-listen", "127.0.0.1:0") as (child, where),
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+        over_http = Address.parse(where.removeprefix("http://"))
+        address = grpc_address(child) if front_end is FrontEnd.GRPC else over_http
+        async with pasted(tmp_path, front_end, address, upstream) as url:
+            assert HEADER not in (await http.get(url)).headers
+            said = (await http.get(url, headers={MARK: ""})).headers[HEADER]
+            assert said.startswith("no_match; ")
+            marks: tuple[dict[str, str], ...] = ({}, {MARK: "1"})
+            for headers in marks:
+                refused = await http.get(url, headers={"x-refuse": "1"} | headers)
+                assert refused.status_code == 403
+                assert HEADER not in refused.headers
+            await child.end()
+            said = (await http.get(url, headers={MARK: ""})).headers[HEADER]
+            assert said == "unavailable; reason=sidecar_unreachable"
 
 
 def test_snippet_with_a_cluster_of_ones_own() -> None:
@@ -71,8 +115,8 @@ def test_snippet_with_a_cluster_of_ones_own() -> None:
     assert '["cluster"] = "mine"' in dump(pieces)
 
 
-def test_yaml_and_json_say_the_same() -> None:
-    config = bootstrap(settings())
+def test_yaml_and_json_say_the_same(front_end: FrontEnd) -> None:
+    config = bootstrap(settings(front_end=front_end))
     assert yaml.safe_load(dump(config)) == plain(config)
 
 
@@ -93,10 +137,6 @@ def test_sidecar_gets_its_time_and_a_margin() -> None:
     assert '["attachment_timeout_ms"] = 30750' in source
 
 
-async def no_match(request: Request) -> Reply:
-    return Reply(200, b"", (("x-squash-result", "no_match"),))
-
-
 async def served(request: Request) -> Reply:
     return Reply(200, b"served")
 
@@ -114,6 +154,20 @@ async def test_cluster_that_lua_does_not_know_at_run_time_lets_the_request_go(tm
             assert response.text == "served"
             assert response.headers["x-squash-result"] == "unavailable; reason=sidecar_unreachable"
             assert "squash: " in child.log
+
+
+def test_body_never_goes_to_the_sidecar(front_end: FrontEnd) -> None:
+    assert "with_request_body" not in str(plain(snippet(FilterSettings(front_end=front_end))))
+
+
+def test_each_front_end_has_its_address() -> None:
+    def port(**given: Any) -> int:
+        [cluster] = plain(snippet(FilterSettings(**given)))["clusters"]
+        [endpoint] = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        return int(endpoint["endpoint"]["address"]["socket_address"]["port_value"])
+
+    assert [port(front_end=each) for each in FrontEnd] == [8603, 8604, 8603]
+    assert port(front_end=FrontEnd.GRPC, sidecar=Address("127.0.0.1", 7)) == 7
 
 
 def test_envoy_gives_up_idle_connections_before_the_sidecar_does() -> None:

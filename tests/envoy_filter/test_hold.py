@@ -19,6 +19,7 @@ from envoy_filter.hold import (
     IllegalEventError,
     LetGo,
     Marked,
+    Overloaded,
     Refused,
     Report,
     Stage,
@@ -196,12 +197,24 @@ def test_refusal_after_the_attachment_was_seen() -> None:
     assert waiting() << Refused(Reason.NAME_TAKEN)
 
 
+def test_goes_on_at_once_when_too_many_are_held() -> None:
+    assert (
+        Playbook()
+        << At(0.0, Overloaded())
+        >> let_go(Outcome.OVERLOADED, Reason.TOO_MANY_HOLDS, held=0.0, exists=False)
+        << Stopping()
+        << Tick()
+    )
+
+
 def test_events_that_cannot_be() -> None:
     with pytest.raises(IllegalEventError, match=r"held-1: expected Marked first, but got Tick\(\)"):
         Hold(NAME, request_timeout=1, attachment_timeout=60).handle(Tick(), 0.0)
     for hold in (waiting().hold, (waiting() << Vanished() >> let_go(Outcome.RELEASED, Reason.DELETED)).hold):
         with pytest.raises(IllegalEventError, match="expected Marked once"):
             hold.handle(Marked(), 101.0)
+        with pytest.raises(IllegalEventError, match="expected Marked once"):
+            hold.handle(Overloaded(), 101.0)
 
 
 attachments = st.builds(attachment, st.sampled_from(State), st.sampled_from(Reason) | st.none())

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -367,6 +369,23 @@ async def test_stops_while_the_coordinator_is_gone(caller: Caller, double: Coord
     assert await caller.child.end() == 0
 
 
+async def test_past_the_limit_requests_go_on(tmp_path: Path, double: CoordinatorDouble) -> None:
+    async with calling(tmp_path, double, "--max-holds", "2") as caller:
+        holding = [spawn(caller.hold(), "hold") for _ in range(2)]
+        first, second = await double.created(2)
+        result = await caller.hold()
+        assert (result.outcome, result.id, result.reason) == (Outcome.OVERLOADED, None, Reason.TOO_MANY_HOLDS)
+        assert double.calls.count("create") == 2
+        await double.change(first, State.ATTACHED)
+        await asyncio.wait(holding, return_when=asyncio.FIRST_COMPLETED)
+        again = spawn(caller.hold(), "hold")
+        third = (await double.created(3))[-1]
+        for name in (second, third):
+            await double.change(name, State.ATTACHED)
+        assert {one.outcome for one in await asyncio.gather(*holding, again)} == {Outcome.ATTACHED}
+        assert 'squash_holds_total{outcome="overloaded"} 1.0' in (await caller.get("/metrics")).text
+
+
 async def test_other_paths(caller: Caller) -> None:
     assert (await caller.get("/healthz")).text == "ok\n"
     assert (await caller.get("/readyz")).text == "ready\n"
@@ -404,6 +423,7 @@ async def test_headers_of_64_kb_and_none_in_utf8(caller: Caller, double: Coordin
         ("--listen", "8603", "listen = '8603' (from --listen) cannot be used"),
         ("--request-timeout", "-1", "request_timeout = '-1' (from --request-timeout) cannot be used"),
         ("--attachment-timeout", "soon", "attachment_timeout = 'soon'"),
+        ("--max-holds", "0", "max_holds = '0' (from --max-holds) cannot be used"),
     ],
 )
 def test_bad_settings_are_refused(flag: str, value: str, said: str) -> None:
@@ -417,4 +437,63 @@ def test_process_stays_lean() -> None:
     """What would make a process that runs once per pod large does not get in by accident."""
     code = "import sys, envoy_filter.sidecar; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert not {"httpx", "starlette", "typer", "rich", "anyio", "yaml"} & set(run.stdout.split())
+    assert not {"httpx", "starlette", "typer", "rich", "anyio", "yaml", "grpc", "google"} & set(run.stdout.split())
+
+
+async def test_idle_process_takes_little_memory(caller: Caller) -> None:
+    await caller.get("/readyz")
+    assert caller.child.rss < 40 * 2**20
+
+
+def test_grpc_is_told_how_to_be_installed_when_it_is_not() -> None:
+    code = (
+        "import sys; sys.modules['grpc'] = None; from envoy_filter.sidecar import main; "
+        "sys.argv[1:] = ['--listen', '127.0.0.1:0', '--grpc-listen', '127.0.0.1:0']; main()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "grpc_listen = '127.0.0.1:0' cannot be used" in run.stderr
+    assert "pip install squash[grpc]" in run.stderr
+
+
+def test_grpc_port_of_another_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        flags = ("--listen", "127.0.0.1:0", "--grpc-listen", f"127.0.0.1:{port}")
+        argv = (BIN / "squash-sidecar", *flags)
+        run = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert f"port {port} of 127.0.0.1 is held by process {os.getpid()}" in run.stderr
+    assert "--grpc-listen" in run.stderr
+
+
+@pytest.mark.parametrize("target", [b"NONSENSE /authz/", b"GET /authz/\xff", b"GET authz", b"\x16\x03\x01"])
+async def test_what_cannot_be_read_is_hung_up_on_and_never_refused(caller: Caller, target: bytes) -> None:
+    """Envoy would refuse the held request if it were answered 400."""
+    address = httpx.URL(caller.url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(target + b" HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_check_is_answered_200_whatever_it_is_about(caller: Caller, double: CoordinatorDouble) -> None:
+    about: list[tuple[str | None, str | None]] = []
+
+    async def refuse(request: Request) -> Reply:
+        held = msgspec.json.decode(request.body, type=DebugAttachment).spec.held
+        assert held is not None
+        about.append((held.method, held.path or ""))
+        return refusal(404, Reason.NO_PENDING_REQUEST)
+
+    double.instead["create"] = refuse
+    methods = ("GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND")
+    paths = ("", "/", "/holds", "/healthz", "//x", "*", "/a%2fb?c=%20&d")
+    asked = [(method, path) for method in methods for path in paths]
+    async with httpx.AsyncClient(trust_env=False) as http:
+        for method, path in asked:
+            answer = await http.request(method, f"{caller.url}/authz{path}")
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert parse(answer.headers[HEADER]).outcome is Outcome.NO_MATCH
+    assert about == asked

@@ -34,6 +34,18 @@ def read(*argv: str, **environ: str) -> Oven:
     return load(Oven, "oven", "Bakes.", argv, environ)
 
 
+@dataclass(frozen=True)
+class Hatch:
+    extra: Address | None = setting(None, "another way in")
+
+
+def test_address_that_may_be_left_out() -> None:
+    assert load(Hatch, "hatch", "Opens.", (), {}) == Hatch(None)
+    assert load(Hatch, "hatch", "Opens.", ("--extra", "[::1]:5"), {}) == Hatch(Address("::1", 5))
+    with pytest.raises(SettingError, match=r"extra = 'door' .from --extra. cannot be used: expected HOST:PORT"):
+        load(Hatch, "hatch", "Opens.", ("--extra", "door"), {})
+
+
 def test_defaults() -> None:
     assert read() == Oven()
 

@@ -1,0 +1,92 @@
+"""ext_authz over gRPC: Envoy asks `Check` about each marked request, and is answered when the hold ends.
+
+The answer is always OK. Whoever breaks off the call has hung up, which ends the hold. This module alone speaks gRPC,
+and is imported only when the sidecar is to: the library is large, and not always installed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from envoy.config.core.v3 import base_pb2
+from envoy.service.auth.v3 import external_auth_pb2
+from grpc import aio
+
+from squash import serve
+from squash.errors import SettingError
+from squash.logs import Log
+from squash.model import HeldRequest
+from squash.options import Address
+from squash.result import HEADER, Result
+
+from .headers import FORWARDED, held_request
+from .holds import Holds
+
+SERVICE = "envoy.service.auth.v3.Authorization"
+# An address that another process has is an error, not a share of its calls.
+_OPTIONS = (("grpc.so_reuseport", 0),)
+_log = Log("authz")
+
+
+@contextlib.asynccontextmanager
+async def serving(holds: Holds, address: Address) -> AsyncIterator[Address]:
+    """Answers on `address` (port 0: a free one) while it lasts, and says where. Raises SettingError.
+
+    At its end the calls under way are given time for their answers, which they have once `holds` is stopped.
+    """
+    server = aio.server(options=_OPTIONS)
+    checks = grpc.unary_unary_rpc_method_handler(
+        _Checks(holds).check,
+        request_deserializer=external_auth_pb2.CheckRequest.FromString,
+        response_serializer=external_auth_pb2.CheckResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Check": checks}),))
+    try:
+        port = server.add_insecure_port(str(address))
+    except RuntimeError as error:
+        # The library says too little; an attempt of our own knows who holds the port.
+        serve.bind(address, "--grpc-listen").close()
+        raise SettingError(f"cannot listen on {address} (--grpc-listen): {error}") from error
+    await server.start()
+    where = Address(address.host, port)
+    _log.info("answers ext_authz over gRPC", listen=str(where))
+    try:
+        yield where
+    finally:
+        await server.stop(serve.LAST_ANSWERS)
+
+
+class _Checks:
+    def __init__(self, holds: Holds) -> None:
+        self._holds = holds
+
+    async def check(self, request: Any, _context: object) -> Any:
+        held = self._holds.begin(told(request))
+        try:
+            result = await asyncio.shield(held.over)
+        except asyncio.CancelledError:
+            self._holds.caller_gone(held)
+            raise
+        return answer(result)
+
+
+def told(request: Any) -> HeldRequest:
+    """What a CheckRequest tells of the request. Headers come as bytes (`encode_raw_headers`)."""
+    http = request.attributes.request.http
+    attributes = {"method": http.method, "path": http.path, "authority": http.host}
+    own = [(FORWARDED[field].encode(), value.encode()) for field, value in attributes.items() if value]
+    return held_request([*((one.key.encode(), one.raw_value) for one in http.header_map.headers), *own])
+
+
+def answer(result: Result) -> Any:
+    """A CheckResponse that lets the request go unchanged, and puts the result on its response."""
+    option = base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=HEADER, value=str(result)),
+        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    response = external_auth_pb2.CheckResponse()
+    response.status.code = 0
+    response.ok_response.response_headers_to_add.append(option)
+    return response

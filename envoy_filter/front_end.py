@@ -1,0 +1,211 @@
+"""The HTTP filters that make an Envoy hold marked requests: one list for each way of asking the sidecar."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from typing import Annotated, Any
+
+import msgspec
+
+from squash.model import Outcome
+from squash.options import Address, setting
+from squash.reasons import Reason
+from squash.result import HEADER, MARK, Result
+from squash.settings import Positive, SidecarSettings
+
+from .headers import CHECK_PREFIX, FORWARDED, HOLD, longest
+from .yaml import Commented
+
+ClusterName = Annotated[str, msgspec.Meta(pattern=r"^[!-~]+$", max_length=200)]
+SIDECAR = "squash_sidecar"
+FILTER = "squash"
+MARGIN = 0.5
+"""Seconds that Envoy waits for the sidecar beyond the sidecar's own limits: only a frozen one takes that long."""
+GRPC_LISTEN = Address("127.0.0.1", 8604)
+TYPE = "type.googleapis.com/"
+_HTTP = "envoy.extensions.filters.http."
+_SIDECAR = SidecarSettings()
+_PSEUDO = {"method": ":method", "path": ":path", "authority": ":authority"}
+_UNREACHABLE = str(Result(Outcome.UNAVAILABLE, reason=Reason.SIDECAR_UNREACHABLE))
+_NOTED = "%DYNAMIC_METADATA(squash:result)%"
+
+
+class FrontEnd(StrEnum):
+    """How Envoy asks the sidecar."""
+
+    LUA = "lua"
+    GRPC = "grpc"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterSettings:
+    """What the filter has to know. Both timeouts must be the sidecar's."""
+
+    front_end: FrontEnd = setting(
+        FrontEnd.LUA, "how Envoy asks squash-sidecar: lua, or Envoy's ext_authz over grpc or http"
+    )
+    sidecar: Address | None = setting(
+        None,
+        "address of squash-sidecar: its `listen`, but its `grpc_listen` for the front end grpc",
+        stated=f"{_SIDECAR.listen}, for grpc {GRPC_LISTEN}",
+    )
+    sidecar_cluster: ClusterName | None = setting(
+        None, "name of a cluster of yours that leads to squash-sidecar (for grpc by HTTP/2), instead of an address"
+    )
+    request_timeout: Positive = setting(_SIDECAR.request_timeout, "the sidecar's request_timeout, in seconds")
+    attachment_timeout: Positive = setting(_SIDECAR.attachment_timeout, "the sidecar's attachment_timeout, in seconds")
+
+    @property
+    def cluster(self) -> str:
+        """Name of the cluster that leads to the sidecar."""
+        return self.sidecar_cluster or SIDECAR
+
+    @property
+    def address(self) -> Address:
+        """Where the sidecar answers this front end."""
+        return self.sidecar or (GRPC_LISTEN if self.front_end is FrontEnd.GRPC else _SIDECAR.listen)
+
+
+def filters(settings: FilterSettings) -> list[dict[str, Any]]:
+    """The filters in their order; each is made by the matcher to skip unmarked requests."""
+    match settings.front_end:
+        case FrontEnd.LUA:
+            source = {"default_source_code": {"inline_string": lua(settings)}}
+            return [_when_marked(FILTER, "lua", "lua.v3.Lua", source)]
+        case FrontEnd.GRPC:
+            # What the sidecar answers replaces what the filter behind has put there.
+            return [_noting(), _ext_authz(_over_grpc(settings)), _saying("OVERWRITE_IF_EXISTS_OR_ADD")]
+        case FrontEnd.HTTP:
+            # Here Envoy adds what the sidecar answers to what is there, so there must be nothing.
+            return [_saying("ADD_IF_ABSENT"), _noting(), _ext_authz(_over_http(settings)), _cleaning()]
+
+
+# -- Lua --------------------------------------------------------------------------------------------
+
+
+def lua(settings: FilterSettings) -> str:
+    """The source of the Lua filter, with its settings in front."""
+    table = {
+        "cluster": settings.cluster,
+        "request_timeout_ms": _milliseconds(settings.request_timeout + MARGIN),
+        "attachment_timeout_ms": _milliseconds(settings.attachment_timeout + MARGIN),
+        "mark": MARK,
+        "result_header": HEADER,
+        "hold_header": HOLD,
+        "unreachable": _UNREACHABLE,
+        "forwarded": {
+            _PSEUDO.get(field, header): {"name": header, "longest": longest(field)}
+            for field, header in FORWARDED.items()
+        },
+    }
+    source = resources.files(__package__).joinpath("lua/squash.lua").read_text(encoding="utf-8")
+    return f"local settings = {_lua_value(table)}\n\n{source}"
+
+
+def _lua_value(value: Any, indent: str = "") -> str:
+    """`value` as a Lua literal: tables, integers and printable ASCII."""
+    if isinstance(value, Mapping):
+        inner = indent + "  "
+        lines = (f"{inner}[{_lua_value(k)}] = {_lua_value(v, inner)},\n" for k, v in value.items())
+        return "{\n" + "".join(lines) + indent + "}"
+    if isinstance(value, int):
+        return str(value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+# -- ext_authz --------------------------------------------------------------------------------------
+
+
+def _ext_authz(service: dict[str, Any]) -> dict[str, Any]:
+    told = [{"exact": header} for field, header in FORWARDED.items() if field not in _PSEUDO]
+    config = {
+        "transport_api_version": "V3",
+        "failure_mode_allow": Commented(
+            "Without an answer the request goes on. There is no with_request_body on purpose: Envoy would refuse\n"
+            "bodies that are larger than it may buffer; without, they wait at their sender.",
+            True,
+        ),
+        "allowed_headers": Commented("Besides method, path and authority.", {"patterns": told}),
+        "disallowed_headers": Commented("Envoy would tell it by itself.", {"patterns": [{"exact": "authorization"}]}),
+    }
+    return _when_marked(FILTER, "ext_authz", "ext_authz.v3.ExtAuthz", config | service)
+
+
+def _over_grpc(settings: FilterSettings) -> dict[str, Any]:
+    service = {"envoy_grpc": {"cluster_name": settings.cluster}, "timeout": _longest_check(settings)}
+    return {"encode_raw_headers": True, "grpc_service": service}
+
+
+def _over_http(settings: FilterSettings) -> dict[str, Any]:
+    uri = {"uri": "http://squash-sidecar", "cluster": settings.cluster, "timeout": _longest_check(settings)}
+    return {
+        "http_service": {
+            "server_uri": uri,
+            "path_prefix": CHECK_PREFIX,
+            "authorization_response": {"allowed_client_headers_on_success": {"patterns": [{"exact": HEADER}]}},
+        }
+    }
+
+
+def _longest_check(settings: FilterSettings) -> Commented:
+    """One call lasts as long as the hold, so its limit is that of the longest."""
+    return Commented("The sidecar's attachment_timeout, and a margin.", f"{settings.attachment_timeout + MARGIN:.3f}s")
+
+
+def _noting() -> dict[str, Any]:
+    # A response that a filter ahead gives by itself passes all filters, also those that never saw its request, and
+    # their matchers; this note is there only if the request was marked and came this far.
+    note = {"metadata_namespace": "squash", "value": {"result": _UNREACHABLE}}
+    metadata = Commented("What the response says unless the sidecar has answered.", [note])
+    return _when_marked(f"{FILTER}_note", "set_metadata", "set_metadata.v3.Config", {"metadata": metadata})
+
+
+def _saying(action: str) -> dict[str, Any]:
+    append = {"header": {"key": HEADER, "value": _NOTED}, "append_action": action}
+    return _mutation("result", "Puts the note on the response; what the sidecar has answered wins.", {"append": append})
+
+
+def _cleaning() -> dict[str, Any]:
+    return _mutation("clean", "What the service says under this name is not ours.", {"remove": HEADER})
+
+
+def _mutation(name: str, comment: str, mutation: dict[str, Any]) -> dict[str, Any]:
+    config = {"mutations": {"response_mutations": Commented(comment, [mutation])}}
+    return _when_marked(f"{FILTER}_{name}", "header_mutation", "header_mutation.v3.HeaderMutation", config)
+
+
+# -- the matcher ------------------------------------------------------------------------------------
+
+
+def _when_marked(name: str, extension: str, config_type: str, config: dict[str, Any]) -> dict[str, Any]:
+    mark = {
+        "name": "mark",
+        "typed_config": {"@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": MARK},
+    }
+    any_value = {"safe_regex": {"google_re2": {}, "regex": ".*"}}
+    skip = {
+        "name": "skip",
+        "typed_config": {"@type": TYPE + "envoy.extensions.filters.common.matcher.action.v3.SkipFilter"},
+    }
+    unmarked = {"not_matcher": {"single_predicate": {"input": mark, "value_match": any_value}}}
+    return {
+        "name": name,
+        "typed_config": {
+            "@type": TYPE + "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+            "xds_matcher": Commented(
+                f"Requests without the header {MARK} skip the filter.",
+                {"matcher_list": {"matchers": [{"predicate": unmarked, "on_match": {"action": skip}}]}},
+            ),
+            "extension_config": {
+                "name": f"envoy.filters.http.{extension}",
+                "typed_config": {"@type": TYPE + _HTTP + config_type} | config,
+            },
+        },
+    }
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
