@@ -324,6 +324,7 @@ class Story:
             argv,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
             env=self.shop.world.environment(),
+            cwd=self.shop.world.directory,  # gdb leaves a core file when it is ended at the wrong moment
         )  # fmt: skip
         return done.stdout + done.stderr
 

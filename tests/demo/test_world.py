@@ -226,7 +226,7 @@ def test_settings_of_squash_are_not_inherited(monkeypatch: pytest.MonkeyPatch) -
         assert names == {"SQUASH_WORLD"}
 
 
-def test_its_owner_is_killed_while_a_process_stands_at_a_breakpoint(short: Path) -> None:
+def test_its_owner_is_killed_while_a_process_stands_at_a_breakpoint(short: Path, tmp_path: Path) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-m", "tests.demo.owner"],
         cwd=ROOT,
@@ -241,7 +241,11 @@ def test_its_owner_is_killed_while_a_process_stands_at_a_breakpoint(short: Path)
         # gdb stops the process as soon as it is connected.
         remote = f"target remote {told['address'].removeprefix('unix:')}"
         with subprocess.Popen(
-            ["gdb", "-nx", "-q", "-ex", remote], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ["gdb", "-nx", "-q", "-ex", remote],
+            cwd=tmp_path,  # where gdb may leave a core file when its end of the line is cut
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as gdb:
             assert eventually(lambda: (procfs.status(told["service"]) or {}).get("TracerPid", "0") != "0")
             with pytest.raises(httpx.ReadTimeout):
