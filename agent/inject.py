@@ -116,7 +116,7 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
             page = _put(thread, interpreter, source)
             strategy = _run(thread, interpreter, page)
     except PermissionError as error:
-        raise _denied(pid) from error
+        raise RefusedError("ptrace_denied", str(error)) from error
     except GoneError as error:
         raise RefusedError("process_gone", f"process {pid} ended while it was attached") from error
     stopped = time.monotonic() - begun
@@ -167,19 +167,6 @@ def _run_now(thread: Stopped, interpreter: Interpreter, page: int) -> None:
     thread.call(interpreter.functions[RELEASE], state)
 
 
-def _denied(pid: int) -> RefusedError:
-    status = dict(
-        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
-    )
-    if (tracer := int(status["TracerPid"])) != 0:
-        return RefusedError("traced_by_other", f"process {pid} is traced by process {tracer}")
-    yama = Path("/proc/sys/kernel/yama/ptrace_scope")
-    if yama.exists() and (scope := yama.read_text().strip()) != "0":
-        return RefusedError("ptrace_scope", f"kernel.yama.ptrace_scope is {scope}: process {pid} may not be traced")
-    owner = status["Uid"].split()[1]
-    return RefusedError("ptrace_denied", f"process {pid} of user {owner} may not be traced by user {os.geteuid()}")
-
-
 def _switches(pid: int) -> int:
     """How often the main thread has gone to sleep or been put aside so far."""
     text = Path(f"/proc/{pid}/task/{pid}/status").read_text()
@@ -215,9 +202,8 @@ def main() -> None:
             _say(result | {"strategy": "direct"})
     except RefusedError as refusal:
         _say({"reason": refusal.reason, "message": str(refusal)})
-    except PermissionError:
-        denied = _denied(pid)
-        _say({"reason": denied.reason, "message": str(denied)})
+    except PermissionError as error:
+        _say({"reason": "ptrace_denied", "message": str(error)})
     except (GoneError, FileNotFoundError, ProcessLookupError):
         _say({"reason": "process_gone", "message": f"process {pid} ended while it was attached"})
     except OSError as error:

@@ -18,6 +18,7 @@ from typing import Any
 
 import agent
 from agent.debuggers import Attempt, Target
+from agent.denied import denied
 from agent.process import Process
 from agent.streams import Stream
 from squash.errors import SquashError
@@ -239,7 +240,7 @@ async def _inject(target: Target, line: _Line) -> None:
     try:
         await asyncio.wait({greeting, results, over}, return_when=asyncio.FIRST_COMPLETED)
         if results.done() and not line.arrived and "reason" in results.result():
-            raise SquashError(Reason(results.result()["reason"]), results.result()["message"])
+            raise _refused(process, results.result())
         await asyncio.wait({greeting, over}, return_when=asyncio.FIRST_COMPLETED)
         said = greeting.result() if greeting.done() else {}
         injector.stdin.close()
@@ -265,6 +266,11 @@ async def _results(injector: asyncio.subprocess.Process, line: _Line) -> dict[st
         line.page = result.get("page", 0)
     await injector.wait()
     return result
+
+
+def _refused(process: Process, said: dict[str, Any]) -> SquashError:
+    reason = Reason(said["reason"])
+    return denied(process) if reason is Reason.PTRACE_DENIED else SquashError(reason, said["message"])
 
 
 def _failure(process: Process, said: dict[str, Any]) -> SquashError:

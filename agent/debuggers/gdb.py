@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 
 from agent import farewell, rescue
 from agent.debuggers import Attempt, Target
+from agent.denied import YAMA, denied
 from agent.process import Process
 from agent.rescue import Notes
 from agent.streams import Stream
@@ -33,13 +34,11 @@ GUARD = 9.0
 """Seconds for the guard to free the process: its own limits and a little for a busy machine."""
 FAREWELL = 3.0
 """Seconds for taking leave of a gdbserver whose guard was killed, before it is killed too."""
-YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 NOTES = "guard.json"
 
 _SHELLS = re.compile(r"(ba|da|z|k|c|tc|fi|a)?sh|busybox|tini|dumb-init|env|sudo|timeout")
 _INTERPRETERS = re.compile(r"(python|pypy|ruby|perl|php|lua|node|deno|bun|java|beam|dotnet|mono|tclsh)[-\d.\w]*")
 _PTRACE_SEIZE = 0x4206
-_SYS_PTRACE = 1 << 19
 
 
 class Gdb:
@@ -213,26 +212,6 @@ def check(process: Process, yama: Path = YAMA) -> None:
         raise SquashError(
             Reason.PTRACE_DENIED, f"the agent may trace process {process.pid} but not signal it: it needs CAP_KILL"
         ) from None
-
-
-def denied(process: Process, yama: Path) -> SquashError:
-    """Why the kernel did not let us."""
-    pid = process.pid
-    if tracer := process.tracer:
-        return SquashError(Reason.TRACED_BY_OTHER, f"process {pid} is traced by process {tracer}")
-    own = procfs.status(os.getpid()) or {}
-    capable = int(own.get("CapEff", "0"), 16) & _SYS_PTRACE
-    try:
-        scope = int(yama.read_text())
-    except (OSError, ValueError):
-        scope = 0
-    if scope >= 3 or (scope >= 1 and not capable):
-        return SquashError(Reason.PTRACE_SCOPE, f"kernel.yama.ptrace_scope is {scope}: process {pid} cannot be traced")
-    lack = "" if capable else " and has no CAP_SYS_PTRACE"
-    return SquashError(
-        Reason.PTRACE_DENIED,
-        f"the agent (uid {os.geteuid()}) may not trace process {pid} (uid {process.uid}){lack}",
-    )
 
 
 def _seize(pid: int) -> int:

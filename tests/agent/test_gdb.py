@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from agent import ptrace
-from agent.debuggers.gdb import Gdb, check, denied
+from agent.debuggers.gdb import Gdb, check
+from agent.denied import denied
 from agent.process import Process
 from agent.sessions import Session
 from squash.errors import SquashError
