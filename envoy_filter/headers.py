@@ -1,6 +1,7 @@
 """What a front end tells of a held request, in headers. Their values come from strangers and are never trusted."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from squash.model import HeldRequest
 
@@ -27,7 +28,8 @@ _FIELDS = {header.encode(): field for field, header in FORWARDED.items()}
 def held_request(headers: Iterable[tuple[bytes, bytes]]) -> HeldRequest:
     """Reads the headers of a call (names in lower case). Bad values are cut and cleaned, never refused."""
     found = {_FIELDS[name]: value for name, value in headers if name in _FIELDS}
-    return HeldRequest(**{field: clean(value, longest(field)) for field, value in found.items()})
+    told: dict[str, Any] = {field: clean(value, longest(field)) for field, value in found.items()}
+    return HeldRequest(**told)
 
 
 def longest(field: str) -> int:

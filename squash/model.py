@@ -88,6 +88,17 @@ class HoldUntil(StrEnum):
     READY = "ready"
 
 
+class Trigger(StrEnum):
+    """What makes a request be held for a debug request."""
+
+    MARK = "mark"
+    """It bears the mark."""
+    FAILURE = "5xx"
+    """Its first answer was a failure; Envoy's own retry of it is held."""
+    LATENCY = "latency"
+    """Another one of its method and path was slow."""
+
+
 class Struct(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     """Base of all wire objects: immutable; change one with `msgspec.structs.replace`."""
 
@@ -104,6 +115,19 @@ class HeldRequest(Struct, frozen=True, kw_only=True):
     authority: Text | None = None
     request_id: Text | None = None
     traceparent: Text | None = None
+    baggage: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
+    budget: Seconds | None = None
+    """The caller's own deadline, in seconds from when the request was held; absent when it tells none."""
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """The answer that set off a debug request with a trigger other than the mark."""
+
+    status: Annotated[int, msgspec.Meta(ge=100, le=599)] | None = None
+    duration: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """Seconds."""
+    headers: dict[Text, Text] | None = None
+    """Only those that the sidecar's allow-list names."""
 
 
 class AttachmentSpec(Struct, frozen=True, kw_only=True):
@@ -125,6 +149,13 @@ class AttachmentSpec(Struct, frozen=True, kw_only=True):
     """
     debug_request: Name | None = None
     """The debug request that this attachment was matched to; written by the coordinator."""
+    owner: Text | None = None
+    """The developer it is for: of the matched debug request, else whoever created it."""
+    read_only: bool | None = None
+    """Sessions may look, but change nothing."""
+    allow_terminate: bool | None = None
+    """Sessions may end the process; otherwise that becomes a detach."""
+    failure: Failure | None = None
 
 
 def _none_state() -> State:
@@ -145,6 +176,8 @@ class AttachmentStatus(Struct, frozen=True, kw_only=True):
     protocol: Text | None = None
     """What the debug server speaks: `dap` or `gdb`."""
     pid: Pid | None = None
+    client: Text | None = None
+    """Who is connected to the debug server; empty when nobody is."""
     outcome: Outcome | None = None
     """How the hold ended; absent while held and for attachments without a hold."""
     times: dict[str, float] | None = None
@@ -173,6 +206,7 @@ class StatusPatch(Struct, frozen=True, kw_only=True):
     debugger: Text | None = None
     protocol: Text | None = None
     pid: Pid | None = None
+    client: Text | None = None
     outcome: Outcome | None = None
 
     def fields(self) -> Iterator[tuple[str, Any]]:
@@ -197,6 +231,16 @@ class RequestSpec(Struct, frozen=True, kw_only=True):
     hold_until: HoldUntil | None = None
     ttl: Seconds | None = None
     """Seconds after which an unmatched request is removed."""
+    owner: Text | None = None
+    """The developer who asks; with authentication the coordinator writes who it is."""
+    namespace: Text | None = None
+    """Only containers of this namespace."""
+    read_only: bool | None = None
+    """Sessions may look, but change nothing."""
+    allow_terminate: bool | None = None
+    """Sessions may end the process; otherwise that becomes a detach."""
+    trigger: Trigger | None = None
+    """What makes a request be held; absent: the mark."""
 
 
 class RequestStatus(Struct, frozen=True, kw_only=True):
