@@ -57,8 +57,8 @@ class Attachment:
         self._hurry = asyncio.Event()
         self._process: Process | None = None
         """The process that this attachment has taken."""
-        self.door: Path | None = None
-        """The socket at which clients find the debug server, while there is one."""
+        self.door: Session | None = None
+        """Where clients of the debug server come in, while there is one."""
 
     def end(self, reason: Reason, *, told: bool = False) -> None:
         """The debugger is to be detached; the first reason counts. `told`: the coordinator has said why itself.
@@ -174,7 +174,7 @@ class Attachment:
             on_ready=self._ready,
         )
         address = await session.listen()
-        self.door = session.path
+        self.door = session
         at_once = self._wanted.spec.hold_until is not HoldUntil.READY
         self._attached = at_once
         self._report(phase=Phase.LISTENING, debug_server_address=address, state=State.ATTACHED if at_once else None)

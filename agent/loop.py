@@ -1,10 +1,10 @@
 """Keeps this node as the coordinator wants it: one worker an attachment, and what an earlier life left is undone."""
 
 import asyncio
-from pathlib import Path
 
 from agent.attach import Attachment, Tools
 from agent.report import PAUSES, Reporter
+from agent.tunnel import Door
 from squash.client import changes
 from squash.errors import ApiError, UnreachableError
 from squash.logs import Log
@@ -32,8 +32,8 @@ class Loop:
         finally:
             await self._stop()
 
-    def door(self, name: str) -> Path | None:
-        """The socket at which clients find the debug server of an attachment; None while there is none."""
+    def door(self, name: str) -> Door | None:
+        """Where clients of an attachment's debug server come in; None while there is none."""
         known = self._workers.get(name)
         return known[0].door if known else None
 

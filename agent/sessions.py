@@ -1,6 +1,7 @@
 """One debugger in one process, and the unix socket at which its client finds it."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from agent.streams import Stream
 from squash.logs import Log
 from squash.reasons import Reason
 from squash.tasks import spawn
+from squash.tunnel import CHUNK, Guest
 
-CHUNK = 65_536
 LEAVING = 1.0
 """Seconds that a client may still need to be gone when the next one comes, as of an editor that is restarted."""
 
@@ -52,6 +53,13 @@ class Session:
         self._listener = await asyncio.start_unix_server(self._accept, self.path)
         self.path.chmod(0o600)
         return f"unix:{self.path}"
+
+    async def enter(self, guest: Guest) -> Stream:
+        """The end of a new client's connection that is the client's."""
+        ours, theirs = socket.socketpair()
+        client = Stream(*await asyncio.open_connection(sock=theirs, limit=CHUNK))
+        await self._accept(*await asyncio.open_connection(sock=ours, limit=CHUNK))
+        return client
 
     async def run(self, first_client: float, client_grace: float) -> Reason:
         """Returns why it is over. Waits `first_client` seconds for a client, `client_grace` for one to come back."""

@@ -6,7 +6,7 @@ socket, as any client on this node would, then dials one more WebSocket, and joi
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
@@ -19,16 +19,23 @@ from squash.logs import Log
 from squash.reasons import Reason
 from squash.splice import Splice
 from squash.tasks import spawn
-from squash.tunnel import CHUNK, Call, Declined, line_path, read_call, stream_path
+from squash.tunnel import Call, Declined, Guest, line_path, read_call, stream_path
 from squash.websocket import dial
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Tunnel:
-    """`door` tells at which unix socket the debug server of an attachment is found; None: there is none."""
+class Door(Protocol):
+    """Where clients of one debug server come in."""
 
-    def __init__(self, url: str, agent: str, door: Callable[[str], Path | None]) -> None:
+    async def enter(self, guest: Guest) -> Stream:
+        """A client's connection to the debug server. Raises SquashError."""
+
+
+class Tunnel:
+    """`door` tells where clients of an attachment's debug server come in; None: there is none."""
+
+    def __init__(self, url: str, agent: str, door: Callable[[str], Door | None]) -> None:
         self._url = url
         self._agent = agent
         self._door = door
@@ -70,7 +77,7 @@ class Tunnel:
     async def _answer(self, call: Call, line: ClientConnection) -> None:
         log = self._log.bind(attachment=call.attachment)
         try:
-            local = await self._enter(call.attachment)
+            local = await self._enter(call)
         except SquashError as error:
             log.warning("stream declined", error=error.message)
             await _decline(line, Declined(stream=call.stream, reason=error.reason, message=error.message))
@@ -88,15 +95,12 @@ class Tunnel:
         broken = await Splice(local.reader, local.writer, tunnel).run()
         log.info("stream closed", broken=broken or None)
 
-    async def _enter(self, attachment: str) -> Stream:
+    async def _enter(self, call: Call) -> Stream:
         """A connection to the debug server. Raises SquashError."""
-        path = self._door(attachment)
-        if path is None:
-            raise SquashError(Reason.NOT_LISTENING, f"debug attachment {attachment} has no debug server here")
-        try:
-            return Stream(*await asyncio.open_unix_connection(path, limit=CHUNK))
-        except OSError as error:
-            raise SquashError(Reason.NOT_LISTENING, f"the debug server of {attachment}: {error.strerror}") from error
+        door = self._door(call.attachment)
+        if door is None:
+            raise SquashError(Reason.NOT_LISTENING, f"debug attachment {call.attachment} has no debug server here")
+        return await door.enter(call)
 
     async def _end_streams(self) -> None:
         streams = list(self._streams)

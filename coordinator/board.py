@@ -110,6 +110,10 @@ class Board:
             debugger=request.spec.debugger or wanted.spec.debugger,
             process_name=request.spec.process_name or wanted.spec.process_name,
             hold_until=request.spec.hold_until or wanted.spec.hold_until,
+            owner=request.spec.owner or wanted.spec.owner,
+            read_only=request.spec.read_only or wanted.spec.read_only,
+            # Whoever holds a request has no say in this.
+            allow_terminate=request.spec.allow_terminate,
             debug_request=request.name,
         )
         attachment = lifecycle.created(name, spec, now)
@@ -211,14 +215,21 @@ class Board:
             self._deadlines.set(("request", name), None)
         else:
             spec = after.spec
-            self._pending.add(name, spec.image, spec.debugger or OPEN, spec.process_name or OPEN)
+            self._pending.add(
+                name, spec.image, spec.debugger or OPEN, spec.process_name or OPEN, spec.namespace or OPEN
+            )
             self._deadlines.set(("request", name), self._expiry(after))
 
     # -- matching -----------------------------------------------------------------------------------
 
     def _match(self, spec: AttachmentSpec, now: float) -> DebugRequest:
-        image, debugger, process_name = spec.image or "", spec.debugger or OPEN, spec.process_name or OPEN
-        name = self._pending.oldest(image, debugger, process_name, lambda name: self._usable(name, now))
+        name = self._pending.oldest(
+            spec.image or "",
+            spec.debugger or OPEN,
+            spec.process_name or OPEN,
+            lambda name: self._usable(name, now),
+            _namespace(spec),
+        )
         if name is not None:
             return self._requests[name]
         raise ApiError(404, Reason.NO_PENDING_REQUEST, self._why_none(spec, now))
@@ -233,13 +244,14 @@ class Board:
         others = []
         for name in self._pending.of_image(spec.image or ""):
             if self._usable(name, now):
-                others.append(_wish(self._requests[name].spec.debugger, self._requests[name].spec.process_name))
+                asked = self._requests[name].spec
+                others.append(_wish(asked.debugger, asked.process_name, asked.namespace))
             if len(others) == _SHOWN:
                 break
         message = f"no debug request waits for image {spec.image!r}"
         if not others:
             return message
-        own = _wish(spec.debugger, spec.process_name)
+        own = _wish(spec.debugger, spec.process_name, _namespace(spec))
         return f"{message} with {own}; those that wait for it ask for {', '.join(dict.fromkeys(others))}"
 
     def _removal(self, name: str) -> Iterator[Change]:
@@ -262,8 +274,14 @@ def _regroup(groups: dict[str, dict[str, None]], group: str | None, name: str, t
             del groups[group]
 
 
-def _wish(debugger: str | None, process_name: str | None) -> str:
-    return f"debugger {debugger or 'any'}, process {process_name or 'any'}"
+def _namespace(spec: AttachmentSpec) -> str:
+    """The container's namespace, on platforms that have them."""
+    found = spec.attachment.get("namespace")
+    return found if isinstance(found, str) else OPEN
+
+
+def _wish(debugger: str | None, process_name: str | None, namespace: str | None) -> str:
+    return f"debugger {debugger or 'any'}, process {process_name or 'any'}, namespace {namespace or 'any'}"
 
 
 def _short(name: str) -> str:

@@ -14,7 +14,7 @@ class _Any:
 
 _ANY = _Any()
 _Slot = str | _Any
-_Key = tuple[str, _Slot, _Slot]
+_Key = tuple[str, _Slot, _Slot, _Slot]
 # OrderedDict, because finding the first key of a plain dict walks over all that were removed before it.
 _Bucket = OrderedDict[int, str]
 
@@ -22,12 +22,13 @@ _Bucket = OrderedDict[int, str]
 class Pending:
     """Each request lies in four buckets: under its own debugger and process name, and under "any" for each of them.
 
-    So the oldest fitting one is always the first of at most four buckets.
+    So the oldest fitting one is always the first of a few buckets. A namespace is never "any" to those that look for
+    one: a request that names a namespace is for that one alone. A fifth bucket has every request for the image.
     """
 
     def __init__(self) -> None:
         self._buckets: dict[_Key, _Bucket] = {}
-        self._known: dict[str, tuple[int, tuple[str, str, str]]] = {}
+        self._known: dict[str, tuple[int, tuple[str, str, str, str]]] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -36,11 +37,11 @@ class Pending:
     def __contains__(self, name: str) -> bool:
         return name in self._known
 
-    def add(self, name: str, image: str, debugger: str, process_name: str) -> None:
-        """Puts a request behind all others; `OPEN` leaves the debugger or the process name to the attachment."""
+    def add(self, name: str, image: str, debugger: str, process_name: str, namespace: str = OPEN) -> None:
+        """Puts a request behind all others; `OPEN` leaves debugger, process name or namespace to the attachment."""
         self._count += 1
-        self._known[name] = self._count, (image, debugger, process_name)
-        for key in _keys(image, debugger, process_name):
+        self._known[name] = self._count, (image, debugger, process_name, namespace)
+        for key in _keys(image, debugger, process_name, namespace):
             self._buckets.setdefault(key, OrderedDict())[self._count] = name
 
     def remove(self, name: str) -> None:
@@ -54,25 +55,32 @@ class Pending:
             if not bucket:
                 del self._buckets[key]
 
-    def oldest(self, image: str, debugger: str, process_name: str, usable: Callable[[str], bool]) -> str | None:
-        """The oldest usable request for the image whose debugger and process name do not contradict."""
+    def oldest(
+        self, image: str, debugger: str, process_name: str, usable: Callable[[str], bool], namespace: str = OPEN
+    ) -> str | None:
+        """The oldest usable request for the image whose debugger and process name do not contradict.
+
+        One that names a namespace only fits that `namespace`.
+        """
         debuggers: tuple[_Slot, ...] = (debugger, OPEN) if debugger else (_ANY,)
         processes: tuple[_Slot, ...] = (process_name, OPEN) if process_name else (_ANY,)
+        namespaces: tuple[_Slot, ...] = (namespace, OPEN) if namespace else (OPEN,)
         firsts = (
             next(((number, name) for number, name in bucket.items() if usable(name)), None)
-            for pair in product(debuggers, processes)
-            if (bucket := self._buckets.get((image, *pair)))
+            for slots in product(debuggers, processes, namespaces)
+            if (bucket := self._buckets.get((image, *slots)))
         )
         found = min((first for first in firsts if first), default=None)
         return found[1] if found else None
 
     def of_image(self, image: str) -> Iterator[str]:
         """Every request for the image, oldest first."""
-        return iter(self._buckets.get((image, _ANY, _ANY), {}).values())
+        return iter(self._buckets.get((image, _ANY, _ANY, _ANY), {}).values())
 
 
-def _keys(image: str, debugger: str, process_name: str) -> Iterator[_Key]:
+def _keys(image: str, debugger: str, process_name: str, namespace: str) -> Iterator[_Key]:
     debuggers: tuple[_Slot, ...] = (debugger, _ANY)
     processes: tuple[_Slot, ...] = (process_name, _ANY)
     for pair in product(debuggers, processes):
-        yield (image, *pair)
+        yield (image, *pair, namespace)
+    yield image, _ANY, _ANY, _ANY

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from coordinator.selection import Selection
 from squash.errors import ApiError
-from squash.model import State
+from squash.model import LONGEST_TEXT, State
 from squash.reasons import Reason
+from squash.tunnel import Guest
 
 _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SHOWN = 40
@@ -26,10 +27,16 @@ def selection(request: Request) -> Selection:
 
 def waits(request: Request) -> bool:
     """Whether this is a long poll: `wait=true`."""
-    text = request.query_params.get("wait", "false")
-    if text not in ("true", "false"):
-        raise _unfit("wait", text, "true or false")
-    return text == "true"
+    return _flag(request, "wait")
+
+
+def guest(connection: HTTPConnection) -> Guest:
+    """Who wants a stream of the tunnel: `client`, `takeover`, `read_only`."""
+    client = connection.query_params.get("client", "")
+    if len(client) > LONGEST_TEXT or not client.isprintable():
+        raise _unfit("client", client, f"at most {LONGEST_TEXT} printable characters")
+    takeover, read_only = _flag(connection, "takeover"), _flag(connection, "read_only")
+    return Guest(client=client, takeover=takeover, read_only=read_only)
 
 
 def seconds(request: Request, longest: float) -> float:
@@ -40,6 +47,13 @@ def seconds(request: Request, longest: float) -> float:
     if not _SECONDS.fullmatch(text):
         raise _unfit("X-Timeout", text, "seconds, like 30 or 0.5")
     return min(float(text), longest)
+
+
+def _flag(connection: HTTPConnection, key: str) -> bool:
+    text = connection.query_params.get(key, "false")
+    if text not in ("true", "false"):
+        raise _unfit(key, text, "true or false")
+    return text == "true"
 
 
 def _listed(request: Request, key: str) -> Iterator[str]:

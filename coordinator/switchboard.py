@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from squash.errors import ApiError
 from squash.reasons import Reason
-from squash.tunnel import Call, Declined
+from squash.tunnel import NOBODY, Call, Declined, Guest
 
 Socket = TypeVar("Socket")
 REOPEN = 3.0
@@ -62,12 +62,19 @@ class Switchboard(Generic[Socket]):
             if waiting.line is line:
                 _fail(waiting, ApiError(503, Reason.AGENT_AWAY, f"agent {line.agent} left"))
 
-    async def call(self, agent: str, attachment: str, seconds: float) -> Socket:
+    async def call(self, agent: str, attachment: str, seconds: float, guest: Guest = NOBODY) -> Socket:
         """The agent's end of a new stream. Raises ApiError: AGENT_AWAY (503, 504), or why the agent declined (409)."""
         line = await self._line(agent)
         stream = self._name()
         waiting = self._waiting[stream] = Waiting(line)
-        line.calls.put_nowait(Call(stream=stream, attachment=attachment))
+        call = Call(
+            stream=stream,
+            attachment=attachment,
+            client=guest.client,
+            takeover=guest.takeover,
+            read_only=guest.read_only,
+        )
+        line.calls.put_nowait(call)
         try:
             async with asyncio.timeout(seconds):
                 return await waiting.answer

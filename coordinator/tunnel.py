@@ -7,6 +7,7 @@ import msgspec
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from coordinator import query
 from coordinator.board import Board
 from coordinator.http import refusal
 from coordinator.switchboard import Line, Switchboard
@@ -16,7 +17,7 @@ from squash.logs import Log
 from squash.model import DebugAttachment, Phase, State
 from squash.reasons import Reason
 from squash.tasks import spawn
-from squash.tunnel import BROKEN, DONE, MISUSED, Call, read_declined
+from squash.tunnel import BROKEN, DONE, MISUSED, Call, Guest, read_declined
 
 MEET = 10.0
 """Seconds for an agent to come and meet a client: it dials the debugger's socket and us, both in milliseconds."""
@@ -51,7 +52,7 @@ class Tunnel:
         """A client wants a stream; its WebSocket is accepted when the whole way is open."""
         name = client.path_params["id"]
         agent = serving(self._board.attachment(name))
-        meeting = await self._meet(client, agent, name)
+        meeting = await self._meet(client, agent, name, query.guest(client))
         if meeting is None:
             return
         log = _log.bind(attachment=name, agent=agent)
@@ -66,11 +67,11 @@ class Tunnel:
         finally:
             meeting.over.set()
 
-    async def _meet(self, client: WebSocket, agent: str, name: str) -> Meeting | None:
+    async def _meet(self, client: WebSocket, agent: str, name: str, guest: Guest) -> Meeting | None:
         """The agent's end; None when the client hung up first."""
         await client.receive()
         hung_up = spawn(client.receive(), "client of a tunnel")
-        calling = spawn(self._called(agent, name), "call of an agent")
+        calling = spawn(self._called(agent, name, guest), "call of an agent")
         try:
             # Also for a client that is gone: the agent may be on its way, and somebody must send it back.
             answer = await calling
@@ -85,9 +86,9 @@ class Tunnel:
             hung_up.cancel()
             await asyncio.wait({hung_up})
 
-    async def _called(self, agent: str, name: str) -> Meeting | ApiError:
+    async def _called(self, agent: str, name: str, guest: Guest) -> Meeting | ApiError:
         try:
-            return await self._switchboard.call(agent, name, MEET)
+            return await self._switchboard.call(agent, name, MEET, guest)
         except ApiError as error:
             return error
 

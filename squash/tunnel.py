@@ -15,12 +15,12 @@ An agent keeps one WebSocket open (`line`) on which it gets `Call`s: each asks i
 or to answer `Declined`.
 """
 
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
 from squash.calls import BASE
-from squash.model import Struct
+from squash.model import Struct, Text
 from squash.reasons import Reason
 
 WINDOW = 1_048_576
@@ -43,7 +43,22 @@ class TunnelError(Exception):
     """The other end does not keep to the protocol."""
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class Guest(Struct, frozen=True, kw_only=True):
+    """Who wants a stream, and on what terms. The client says so in the query; the coordinator has the last word."""
+
+    client: Text = ""
+    """The person's name, like `user@host`."""
+    takeover: bool = False
+    """The client that holds the session, if there is one, is to make room."""
+    read_only: bool = False
+    """This session may look, but change nothing."""
+
+
+NOBODY = Guest()
+"""One who says nothing of itself."""
+
+
+class Call(Guest, frozen=True, kw_only=True):
     """Coordinator to agent: dial a WebSocket for this stream, to the debug server of this attachment."""
 
     stream: str
@@ -120,9 +135,12 @@ def read_credit(text: str) -> int:
     return int(digits)
 
 
-def client_path(attachment: str) -> str:
+def client_path(attachment: str, guest: Guest = NOBODY) -> str:
     """Where a client's WebSocket for one stream to the attachment's debug server goes."""
-    return f"{BASE}/debugattachment/{quote(attachment, safe='')}/tunnel"
+    terms = {"client": guest.client} if guest.client else {}
+    terms |= {key: "true" for key in ("takeover", "read_only") if getattr(guest, key)}
+    query = f"?{urlencode(terms)}" if terms else ""
+    return f"{BASE}/debugattachment/{quote(attachment, safe='')}/tunnel{query}"
 
 
 def line_path(agent: str) -> str:

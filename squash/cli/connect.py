@@ -36,6 +36,13 @@ def connect(
     once: Annotated[bool, typer.Option("--once", help="Stop listening when the first client comes, end with it.")] = (
         False
     ),
+    takeover: Annotated[
+        bool, typer.Option("--takeover", help="When another client holds the session, have it make room.")
+    ] = False,
+    read_only: Annotated[
+        bool,
+        typer.Option("--read-only", help="Look, but change nothing: what would change the process is refused."),
+    ] = False,
     insecure_listen: Annotated[
         bool,
         typer.Option(
@@ -63,6 +70,7 @@ def connect(
     with front(server, config, as_json, timeout) as squash:
         from squash.cli.follow import Follower, Goal  # noqa: PLC0415 - slow to import
         from squash.cli.ids import find  # noqa: PLC0415
+        from squash.cli.person import person  # noqa: PLC0415
 
         address = listen or _ANYWHERE
         _check(address, allowed=insecure_listen)
@@ -71,11 +79,13 @@ def connect(
         with squash.output.progress() as progress:
             ready = Follower(squash.client, squash.settings.timeout, progress).follow(found, Goal.LISTENING)
         from squash.cli.serving import serve_port, serve_stdio  # noqa: PLC0415
+        from squash.tunnel import Guest  # noqa: PLC0415
 
+        guest = Guest(client=person(), takeover=takeover, read_only=read_only)
         if stdio:
-            serve_stdio(squash, ready)
+            serve_stdio(squash, ready, guest)
         else:
-            serve_port(squash, ready, address, only_one=once)
+            serve_port(squash, ready, address, guest, only_one=once)
 
 
 def _check(address: Address, *, allowed: bool) -> None:

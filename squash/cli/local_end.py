@@ -14,7 +14,7 @@ from squash.options import Address
 from squash.reasons import Reason
 from squash.splice import Splice
 from squash.tasks import spawn
-from squash.tunnel import CHUNK, client_path
+from squash.tunnel import CHUNK, NOBODY, Guest, client_path
 from squash.websocket import dial
 
 LEAVING = 1.0
@@ -27,9 +27,9 @@ class LocalEnd:
     `note` is told, in words, of clients that come and go.
     """
 
-    def __init__(self, url: str, attachment: str, note: Callable[[str], None]) -> None:
+    def __init__(self, url: str, attachment: str, note: Callable[[str], None], guest: Guest = NOBODY) -> None:
         self._url = url
-        self._path = client_path(attachment)
+        self._path = client_path(attachment, guest)
         self._note = note
         self._client: asyncio.Task[None] | None = None
         self._came = asyncio.Event()

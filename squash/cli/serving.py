@@ -21,25 +21,26 @@ from squash.options import Address
 from squash.reasons import Reason
 from squash.serve import bind
 from squash.tasks import spawn
+from squash.tunnel import Guest
 
 _PAUSE = 0.5
 """Seconds between tries to reach a coordinator that was there before."""
 
 
-def serve_stdio(squash: Front, attachment: DebugAttachment) -> None:
+def serve_stdio(squash: Front, attachment: DebugAttachment, guest: Guest) -> None:
     """Serves standard input and output until one end closes. Raises SquashError."""
     # Ctrl-C is meant for the debugger at the other end of the pipe, which shares our terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _run(_stdio(squash, attachment))
+    _run(_stdio(squash, attachment, guest))
 
 
-def serve_port(squash: Front, attachment: DebugAttachment, address: Address, *, only_one: bool) -> None:
+def serve_port(squash: Front, attachment: DebugAttachment, address: Address, guest: Guest, *, only_one: bool) -> None:
     """Says where it listens, and serves clients until the attachment is over; `only_one`: until the first has left.
 
     Raises SquashError when no client could be served to its end.
     """
     with bind(address, "--listen") as sock:
-        _run(_port(squash, attachment, sock, only_one=only_one))
+        _run(_port(squash, attachment, sock, guest, only_one=only_one))
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -64,12 +65,14 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         raise SystemExit(128 + signal.SIGTERM) from None
 
 
-async def _stdio(squash: Front, attachment: DebugAttachment) -> None:
-    await LocalEnd(squash.client.url, attachment.name, lambda _: None).stdio()
+async def _stdio(squash: Front, attachment: DebugAttachment, guest: Guest) -> None:
+    await LocalEnd(squash.client.url, attachment.name, lambda _: None, guest).stdio()
 
 
-async def _port(squash: Front, attachment: DebugAttachment, sock: socket.socket, *, only_one: bool) -> None:
-    end = LocalEnd(squash.client.url, attachment.name, squash.output.note)
+async def _port(
+    squash: Front, attachment: DebugAttachment, sock: socket.socket, guest: Guest, *, only_one: bool
+) -> None:
+    end = LocalEnd(squash.client.url, attachment.name, squash.output.note, guest)
     _announce(squash, attachment, Address(*sock.getsockname()[:2]))
     serving = spawn(end.listen(sock, only_one=only_one), "local end")
     watching = spawn(_over(squash.client.url, attachment.name), "end of the attachment")

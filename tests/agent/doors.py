@@ -10,15 +10,32 @@ from pathlib import Path
 
 import uvloop
 
-from agent.tunnel import Tunnel
+from agent.streams import Stream
+from agent.tunnel import Door, Tunnel
 from squash import logs, serve
+from squash.errors import SquashError
+from squash.reasons import Reason
 from squash.tasks import spawn
+from squash.tunnel import CHUNK, Guest
+
+
+class SocketDoor:
+    """A debug server that is a socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def enter(self, guest: Guest) -> Stream:
+        try:
+            return Stream(*await asyncio.open_unix_connection(self._path, limit=CHUNK))
+        except OSError as error:
+            raise SquashError(Reason.NOT_LISTENING, f"the debug server: {error.strerror}") from error
 
 
 async def run(url: str, agent: str, directory: Path) -> None:
-    def door(name: str) -> Path | None:
+    def door(name: str) -> Door | None:
         path = directory / name
-        return path if path.exists() else None
+        return SocketDoor(path) if path.exists() else None
 
     tunnel = spawn(Tunnel(url, agent, door).run(), "tunnel")
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, tunnel.cancel)

@@ -47,10 +47,8 @@ def wish(on: Board, image: str = "i", debugger: str = "", now: float = 0.0, **sp
 
 
 def marked(on: Board, image: str = "i", now: float = 0.0, name: str | None = None, **spec: Any) -> DebugAttachment:
-    spec = {"match_request": True} | spec
-    wanted = DebugAttachment(
-        metadata=Metadata(name=name), spec=AttachmentSpec(attachment={"pod": "p"}, image=image, **spec)
-    )
+    spec = dict[str, Any](match_request=True, attachment={"pod": "p"}) | spec
+    wanted = DebugAttachment(metadata=Metadata(name=name), spec=AttachmentSpec(image=image, **spec))
     result: DebugAttachment = do(on, on.create_attachment(wanted, now))
     return result
 
@@ -58,6 +56,29 @@ def marked(on: Board, image: str = "i", now: float = 0.0, name: str | None = Non
 def patch(on: Board, name: str, now: float = 0.0, **status: Any) -> DebugAttachment:
     result: DebugAttachment = do(on, on.patch_attachment(name, AttachmentPatch(status=StatusPatch(**status)), now))
     return result
+
+
+def test_who_asks_and_on_what_terms_goes_over_to_the_attachment() -> None:
+    on = board()
+    wish(on, owner="ann@desk", read_only=True, allow_terminate=True)
+    spec = marked(on, owner="sidecar").spec
+    assert (spec.owner, spec.read_only, spec.allow_terminate) == ("ann@desk", True, True)
+    wish(on)
+    spec = marked(on, owner="sidecar", read_only=True, allow_terminate=True).spec
+    assert (spec.owner, spec.read_only, spec.allow_terminate) == ("sidecar", True, None)
+
+
+def test_a_request_for_a_namespace_is_for_that_one_alone() -> None:
+    on = board()
+    here = wish(on, namespace="here")
+    there = {"pod": "p", "namespace": "there"}
+    with pytest.raises(ApiError, match=r"process any, namespace there; those that .* process any, namespace here"):
+        marked(on, attachment=there)
+    everywhere = wish(on)
+    assert marked(on, attachment=there).spec.debug_request == everywhere.name
+    with pytest.raises(ApiError):
+        marked(on)
+    assert marked(on, attachment={"pod": "p", "namespace": "here"}).spec.debug_request == here.name
 
 
 def refusal(reason: Reason, code: int) -> Any:

@@ -7,22 +7,22 @@ from coordinator.pending import OPEN, Pending
 
 IMAGES = st.sampled_from(["a", "b"])
 CHOICES = st.sampled_from([OPEN, "x", "y"])
-WISHES = st.tuples(IMAGES, CHOICES, CHOICES)
+Wish = tuple[str, str, str, str]
+WISHES = st.tuples(IMAGES, CHOICES, CHOICES, CHOICES)
 
 
-def fits(wish: tuple[str, str, str], image: str, debugger: str, process: str) -> bool:
+def fits(wish: Wish, image: str, debugger: str, process: str, namespace: str) -> bool:
     return (
         wish[0] == image
         and (OPEN in (wish[1], debugger) or wish[1] == debugger)
         and (OPEN in (wish[2], process) or wish[2] == process)
+        and wish[3] in (OPEN, namespace)
     )
 
 
 @given(st.lists(st.one_of(WISHES, st.integers(0, 30)), max_size=40), WISHES, st.sets(st.integers(0, 30)))
-def test_index_equals_a_scan(
-    steps: list[tuple[str, str, str] | int], ask: tuple[str, str, str], unusable: set[int]
-) -> None:
-    pending, plain = Pending(), dict[str, tuple[str, str, str]]()
+def test_index_equals_a_scan(steps: list[Wish | int], ask: Wish, unusable: set[int]) -> None:
+    pending, plain = Pending(), dict[str, Wish]()
     for number, step in enumerate(steps):
         if isinstance(step, int):
             pending.remove(str(step))
@@ -32,7 +32,7 @@ def test_index_equals_a_scan(
             plain[str(number)] = step
     usable = {name: wish for name, wish in plain.items() if int(name) not in unusable}
     expected = next((name for name, wish in usable.items() if fits(wish, *ask)), None)
-    assert pending.oldest(*ask, usable=usable.__contains__) == expected
+    assert pending.oldest(*ask[:3], usable=usable.__contains__, namespace=ask[3]) == expected
     assert list(pending.of_image(ask[0])) == [name for name, wish in plain.items() if wish[0] == ask[0]]
     assert len(pending) == len(plain)
     assert all(name in pending for name in plain)

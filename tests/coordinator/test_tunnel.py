@@ -15,7 +15,19 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from squash.errors import ApiError
 from squash.reasons import Reason
 from squash.tasks import spawn
-from squash.tunnel import BROKEN, DONE, END, MISUSED, Call, client_path, credit, line_path, read_call, stream_path
+from squash.tunnel import (
+    BROKEN,
+    DONE,
+    END,
+    MISUSED,
+    Call,
+    Guest,
+    client_path,
+    credit,
+    line_path,
+    read_call,
+    stream_path,
+)
 from squash.websocket import dial
 from tests.coordinator.program import Coordinator
 
@@ -157,6 +169,26 @@ async def test_an_agent_that_declines(shared: Coordinator, pod: str) -> None:
         await known.line.send(f'{{"stream": "{stream}", "reason": "not_listening", "message": "just left"}}')
         error = await asking
         assert (error.code, error.reason, error.message) == (409, Reason.NOT_LISTENING, "just left")
+
+
+async def test_the_agent_is_told_who_wants_in_and_how(shared: Coordinator, pod: str) -> None:
+    async with agent(shared) as known:
+        name = listening(shared, pod, known.name)
+        guest = Guest(client="ann@desk", takeover=True, read_only=True)
+        asking = spawn(dial(shared.url, client_path(name, guest)), "client")
+        call = await known.call()
+        assert (call.client, call.takeover, call.read_only) == ("ann@desk", True, True)
+        asking.cancel()
+        await asyncio.wait({asking})
+
+
+@pytest.mark.parametrize("query", ["takeover=yes", "read_only=1", "client=%0a", f"client={'x' * 1025}"])
+async def test_terms_that_cannot_be_meant_are_refused(shared: Coordinator, pod: str, query: str) -> None:
+    async with agent(shared) as known:
+        name = listening(shared, pod, known.name)
+        with pytest.raises(ApiError) as refused:
+            await dial(shared.url, f"{client_path(name)}?{query}")
+        assert (refused.value.code, refused.value.reason) == (422, Reason.INVALID)
 
 
 async def test_an_agent_that_dies_when_called(shared: Coordinator, pod: str) -> None:

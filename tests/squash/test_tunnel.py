@@ -9,6 +9,7 @@ from squash.tunnel import (
     WINDOW,
     Call,
     Declined,
+    Guest,
     Incoming,
     Outgoing,
     TunnelError,
@@ -79,6 +80,8 @@ def test_the_end_is_the_end() -> None:
 
 def test_paths_hold_any_name() -> None:
     assert client_path("a/b") == "/api/v2/debugattachment/a%2Fb/tunnel"
+    guest = Guest(client="a b@c", takeover=True, read_only=True)
+    assert client_path("x", guest) == "/api/v2/debugattachment/x/tunnel?client=a+b%40c&takeover=true&read_only=true"
     assert line_path("x") == "/api/v2/agent/x/line"
     assert stream_path("x") == "/api/v2/stream/x"
 
