@@ -6,7 +6,7 @@ and is imported only when the sidecar is to: the library is large, and not alway
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import grpc
@@ -17,16 +17,17 @@ from grpc import aio
 from squash import serve
 from squash.errors import SettingError
 from squash.logs import Log
-from squash.model import HeldRequest
 from squash.options import Address
 from squash.result import HEADER, Result
 
-from .headers import FORWARDED, held_request
+from .headers import AUTHORITY, FORWARDED, METHOD, PATH, MarkedRequest, marked_request
 from .holds import Holds
+from .onward import onward
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 # An address that another process has is an error, not a share of its calls.
 _OPTIONS = (("grpc.so_reuseport", 0),)
+_WIRE = {name: wire for name, wire in FORWARDED.items() if not name.startswith(":")}
 _log = Log("authz")
 
 
@@ -69,24 +70,29 @@ class _Checks:
         except asyncio.CancelledError:
             self._holds.caller_gone(held)
             raise
-        return answer(result)
+        return answer(result, onward(held.marked, result))
 
 
-def told(request: Any) -> HeldRequest:
-    """What a CheckRequest tells of the request. Headers come as bytes (`encode_raw_headers`)."""
+def told(request: Any) -> MarkedRequest:
+    """What a CheckRequest tells of the request. Headers come as bytes (`encode_raw_headers`), by their own names."""
     http = request.attributes.request.http
-    attributes = {"method": http.method, "path": http.path, "authority": http.host}
-    own = [(FORWARDED[field].encode(), value.encode()) for field, value in attributes.items() if value]
-    return held_request([*((one.key.encode(), one.raw_value) for one in http.header_map.headers), *own])
+    headers = [(_WIRE.get(one.key, ""), one.raw_value) for one in http.header_map.headers]
+    attributes = {METHOD: http.method, PATH: http.path, AUTHORITY: http.host}
+    headers += [(name, value.encode()) for name, value in attributes.items() if value]
+    return marked_request((name.encode(), value) for name, value in headers)
 
 
-def answer(result: Result) -> Any:
-    """A CheckResponse that lets the request go unchanged, and puts the result on its response."""
-    option = base_pb2.HeaderValueOption(
-        header=base_pb2.HeaderValue(key=HEADER, value=str(result)),
-        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
+def answer(result: Result, onward: Mapping[str, str]) -> Any:
+    """A CheckResponse that lets the request go with these headers, and puts the result on its response."""
     response = external_auth_pb2.CheckResponse()
     response.status.code = 0
-    response.ok_response.response_headers_to_add.append(option)
+    response.ok_response.headers.extend(_replacing(name, value) for name, value in onward.items())
+    response.ok_response.response_headers_to_add.append(_replacing(HEADER, str(result)))
     return response
+
+
+def _replacing(name: str, value: str) -> Any:
+    return base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=name, value=value),
+        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )

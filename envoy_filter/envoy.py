@@ -4,10 +4,11 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from squash.mark import BAGGAGE
 from squash.options import Address, setting
 from squash.result import MARK
 
-from .front_end import SIDECAR, TYPE, ClusterName, FilterSettings, FrontEnd, filters
+from .front_end import BAGGAGE_MARKS, SIDECAR, TYPE, ClusterName, FilterSettings, FrontEnd, filters
 from .yaml import Commented
 
 UPSTREAM = "squash_upstream"
@@ -79,15 +80,16 @@ def _virtual_host(settings: EnvoySettings) -> dict[str, Any]:
         "idle_timeout": Commented("and a request that is held, or stands at a breakpoint, is idle for long.", "0s"),
     }
     enabled = {"@type": TYPE + "envoy.config.route.v3.FilterConfig", "config": {}}
-    marked = {
-        "match": {"prefix": "/", "headers": [{"name": MARK, "present_match": True}]},
+    holding = {
         "route": patient,
         "typed_per_filter_config": {one["name"]: enabled for one in filters(settings)},
     }
     routes = [
         Commented(
-            "For all other requests Envoy does not even make the filters, which costs less than to skip it.", marked
+            "For all but marked requests Envoy does not even make the filters, which costs less than to skip them.",
+            {"match": {"prefix": "/", "headers": [{"name": MARK, "present_match": True}]}} | holding,
         ),
+        {"match": {"prefix": "/", "headers": [{"name": BAGGAGE, "safe_regex_match": BAGGAGE_MARKS}]}} | holding,
         {"match": {"prefix": "/"}, "route": {"cluster": UPSTREAM}},
         _checking_route(settings),
     ]

@@ -8,13 +8,15 @@ from typing import Annotated, Any
 
 import msgspec
 
+from squash.mark import BAGGAGE, MEMBER, PATTERN
 from squash.model import Outcome
 from squash.options import Address, setting
 from squash.reasons import Reason
 from squash.result import HEADER, MARK, Result
 from squash.settings import Positive, SidecarSettings
 
-from .headers import CHECK_PREFIX, FORWARDED, HOLD, longest
+from .headers import CHECK_PREFIX, EXPECTED, FORWARDED, HOLD, longest
+from .onward import ONWARD
 from .yaml import Commented
 
 ClusterName = Annotated[str, msgspec.Meta(pattern=r"^[!-~]+$", max_length=200)]
@@ -26,7 +28,6 @@ GRPC_LISTEN = Address("127.0.0.1", 8604)
 TYPE = "type.googleapis.com/"
 _HTTP = "envoy.extensions.filters.http."
 _SIDECAR = SidecarSettings()
-_PSEUDO = {"method": ":method", "path": ":path", "authority": ":authority"}
 _UNREACHABLE = str(Result(Outcome.UNAVAILABLE, reason=Reason.SIDECAR_UNREACHABLE))
 _NOTED = "%DYNAMIC_METADATA(squash:result)%"
 
@@ -92,13 +93,13 @@ def lua(settings: FilterSettings) -> str:
         "request_timeout_ms": _milliseconds(settings.request_timeout + MARGIN),
         "attachment_timeout_ms": _milliseconds(settings.attachment_timeout + MARGIN),
         "mark": MARK,
+        "baggage": BAGGAGE,
+        "member": MEMBER,
         "result_header": HEADER,
         "hold_header": HOLD,
         "unreachable": _UNREACHABLE,
-        "forwarded": {
-            _PSEUDO.get(field, header): {"name": header, "longest": longest(field)}
-            for field, header in FORWARDED.items()
-        },
+        "forwarded": {name: {"name": wire, "longest": longest(wire)} for name, wire in FORWARDED.items()},
+        "onward": dict(enumerate(ONWARD, 1)),
     }
     source = resources.files(__package__).joinpath("lua/squash.lua").read_text(encoding="utf-8")
     return f"local settings = {_lua_value(table)}\n\n{source}"
@@ -120,7 +121,7 @@ def _lua_value(value: Any, indent: str = "") -> str:
 
 
 def _ext_authz(service: dict[str, Any]) -> dict[str, Any]:
-    told = [{"exact": header} for field, header in FORWARDED.items() if field not in _PSEUDO]
+    told = [{"exact": name} for name in FORWARDED if not name.startswith(":")]
     config = {
         "transport_api_version": "V3",
         "failure_mode_allow": Commented(
@@ -145,7 +146,18 @@ def _over_http(settings: FilterSettings) -> dict[str, Any]:
         "http_service": {
             "server_uri": uri,
             "path_prefix": CHECK_PREFIX,
-            "authorization_response": {"allowed_client_headers_on_success": {"patterns": [{"exact": HEADER}]}},
+            "authorization_request": {
+                "headers_to_add": Commented(
+                    "Envoy's call to the sidecar has a timeout of its own under the usual name.",
+                    [{"key": EXPECTED, "value": "%REQ(x-envoy-expected-rq-timeout-ms)%"}],
+                )
+            },
+            "authorization_response": {
+                "allowed_upstream_headers": Commented(
+                    "What the request gets on its way onwards.", {"patterns": [{"exact": name} for name in ONWARD]}
+                ),
+                "allowed_client_headers_on_success": {"patterns": [{"exact": HEADER}]},
+            },
         }
     }
 
@@ -179,24 +191,24 @@ def _mutation(name: str, comment: str, mutation: dict[str, Any]) -> dict[str, An
 
 # -- the matcher ------------------------------------------------------------------------------------
 
+ANY_BYTES = r"\C"
+"""What `.` is in Envoy's regular expressions for text that need not be UTF-8."""
+BAGGAGE_MARKS = {"google_re2": {}, "regex": PATTERN.replace(".", ANY_BYTES)}
+
 
 def _when_marked(name: str, extension: str, config_type: str, config: dict[str, Any]) -> dict[str, Any]:
-    mark = {
-        "name": "mark",
-        "typed_config": {"@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": MARK},
-    }
-    any_value = {"safe_regex": {"google_re2": {}, "regex": ".*"}}
+    marks = [_bears(MARK, {"google_re2": {}, "regex": ANY_BYTES + "*"}), _bears(BAGGAGE, BAGGAGE_MARKS)]
     skip = {
         "name": "skip",
         "typed_config": {"@type": TYPE + "envoy.extensions.filters.common.matcher.action.v3.SkipFilter"},
     }
-    unmarked = {"not_matcher": {"single_predicate": {"input": mark, "value_match": any_value}}}
+    unmarked = {"not_matcher": {"or_matcher": {"predicate": marks}}}
     return {
         "name": name,
         "typed_config": {
             "@type": TYPE + "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
             "xds_matcher": Commented(
-                f"Requests without the header {MARK} skip the filter.",
+                f"Requests without the header {MARK} and without a member {MEMBER} of {BAGGAGE} skip the filter.",
                 {"matcher_list": {"matchers": [{"predicate": unmarked, "on_match": {"action": skip}}]}},
             ),
             "extension_config": {
@@ -204,6 +216,17 @@ def _when_marked(name: str, extension: str, config_type: str, config: dict[str, 
                 "typed_config": {"@type": TYPE + _HTTP + config_type} | config,
             },
         },
+    }
+
+
+def _bears(header: str, regex: dict[str, Any]) -> dict[str, Any]:
+    """The predicate of requests whose `header` is there and matches."""
+    headers = {"@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": header}
+    return {
+        "single_predicate": {
+            "input": {"name": header, "typed_config": headers},
+            "value_match": {"safe_regex": regex},
+        }
     }
 
 

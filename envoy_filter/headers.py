@@ -1,9 +1,14 @@
-"""What a front end tells of a held request, in headers. Their values come from strangers and are never trusted."""
+"""What a front end tells of a marked request, in headers. Their values come from strangers and are never trusted."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from squash import mark
+from squash.mark import BAGGAGE, LONGEST_BAGGAGE, Mark
 from squash.model import HeldRequest
+from squash.result import MARK
+
+from .budget import budget
 
 HOLD = "x-squash-hold"
 """Response header with the id of a hold that goes on."""
@@ -11,30 +16,69 @@ HOLD = "x-squash-hold"
 CHECK_PREFIX = "/authz"
 """Stands before the path of the request that Envoy asks about, when it asks by ext_authz over HTTP."""
 
+METHOD, PATH, AUTHORITY = "x-squash-method", "x-squash-path", "x-squash-authority"
+EXPECTED = "x-squash-expected-rq-timeout-ms"
 FORWARDED = {
-    "method": "x-squash-method",
-    "path": "x-squash-path",
-    "authority": "x-squash-authority",
-    "request_id": "x-request-id",
+    ":method": METHOD,
+    ":path": PATH,
+    ":authority": AUTHORITY,
+    "x-request-id": "x-request-id",
     "traceparent": "traceparent",
+    BAGGAGE: BAGGAGE,
+    MARK: MARK,
+    "grpc-timeout": "grpc-timeout",
+    # Under its own name it would be replaced by that of Envoy's call to the sidecar.
+    "x-envoy-expected-rq-timeout-ms": EXPECTED,
 }
-"""The headers of a call to the sidecar, by the field of `HeldRequest` that they fill."""
+"""The headers of a call to the sidecar, by those of the marked request that they repeat."""
 
-LONGEST = {"path": 2048}
+LONGEST = {
+    PATH: 2048,
+    # One more than is read, so that what was cut is known to be.
+    BAGGAGE: LONGEST_BAGGAGE + 1,
+    MARK: LONGEST_BAGGAGE,
+}
 LONGEST_OTHERWISE = 1024
-_FIELDS = {header.encode(): field for field, header in FORWARDED.items()}
+_NAMES = {name.encode(): name for name in FORWARDED.values()}
 
 
-def held_request(headers: Iterable[tuple[bytes, bytes]]) -> HeldRequest:
+@dataclass(frozen=True)
+class MarkedRequest:
+    """What is known of a marked request: `held` for everyone to see, `mark` for us alone."""
+
+    held: HeldRequest = field(default_factory=HeldRequest)
+    mark: Mark | None = None
+    """None when it stands where it was cut off."""
+    carried: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The headers to set on its way onwards, so that it bears the mark in header and baggage."""
+
+
+def marked_request(headers: Iterable[tuple[bytes, bytes]]) -> MarkedRequest:
     """Reads the headers of a call (names in lower case). Bad values are cut and cleaned, never refused."""
-    found = {_FIELDS[name]: value for name, value in headers if name in _FIELDS}
-    told: dict[str, Any] = {field: clean(value, longest(field)) for field, value in found.items()}
-    return HeldRequest(**told)
+    told: dict[str, str] = {}
+    for raw, value in headers:
+        if name := _NAMES.get(raw):
+            text = clean(value, longest(name))
+            # Baggage may come in several lines; of all others the last one counts.
+            told[name] = f"{told[name]},{text}"[: longest(name)] if name == BAGGAGE and name in told else text
+    baggage = told.get(BAGGAGE)
+    found = mark.read(told.get(MARK), baggage)
+    held = HeldRequest(
+        method=told.get(METHOD),
+        path=told.get(PATH),
+        authority=told.get(AUTHORITY),
+        request_id=told.get("x-request-id"),
+        traceparent=told.get("traceparent"),
+        baggage=mark.redacted(baggage)[:LONGEST_BAGGAGE] if baggage else None,
+        mark=found.carrier if found else None,
+        budget=budget(told.get(EXPECTED), told.get("grpc-timeout")),
+    )
+    return MarkedRequest(held, found, mark.carried(found, baggage) if found else {})
 
 
-def longest(field: str) -> int:
-    """Characters of a field of `HeldRequest` that are kept."""
-    return LONGEST.get(field, LONGEST_OTHERWISE)
+def longest(name: str) -> int:
+    """Characters of a header of a call that are kept."""
+    return LONGEST.get(name, LONGEST_OTHERWISE)
 
 
 def clean(value: bytes, most: int) -> str:

@@ -8,13 +8,14 @@ import msgspec
 from squash.calls import Call, create_attachment, decode, get_attachment
 from squash.errors import ApiError, UnreachableError
 from squash.logs import Log
-from squash.model import DebugAttachment, HeldRequest, Metadata
+from squash.model import DebugAttachment, Metadata
 from squash.reasons import Reason
 from squash.result import Result
 from squash.settings import SidecarSettings
 from squash.tasks import spawn
 
 from .backoff import Backoff
+from .headers import MarkedRequest
 from .hold import (
     CallerGone,
     Cancel,
@@ -51,10 +52,11 @@ _log = Log("holds")
 class Held:
     """One hold, and what its caller waits for."""
 
-    def __init__(self, hold: Hold, request: HeldRequest) -> None:
+    def __init__(self, hold: Hold, marked: MarkedRequest) -> None:
         loop = asyncio.get_running_loop()
         self.hold = hold
-        self.request = request
+        self.marked = marked
+        self.request = marked.held
         self.placed: asyncio.Future[None] = loop.create_future()
         """Done when the hold waits for the debugger, or is over already."""
         self.over: asyncio.Future[Result] = loop.create_future()
@@ -82,7 +84,7 @@ class Holds:
     def stopping(self) -> bool:
         return self._stopping
 
-    def begin(self, request: HeldRequest) -> Held:
+    def begin(self, request: MarkedRequest) -> Held:
         """Holds a marked request, whose caller then waits for `placed` and `over`."""
         settings = self._settings
         hold = Hold(

@@ -5,6 +5,7 @@
     GET  /holds/ID     answered when the hold ends: 200 with `x-squash-result`
     any  /authz/PATH   ext_authz: both in one, PATH and method being those of the held request; always answered 200
 
+With `x-squash-result` come the headers to set on the request on its way onwards (see onward.py).
 Whoever breaks off one of these calls has hung up, which ends the hold. Plain ASGI, because this process runs once
 per pod and is measured by its memory.
 """
@@ -21,13 +22,14 @@ from squash import logs, serve
 from squash.errors import SettingError
 from squash.model import DebugAttachment
 from squash.options import die, load_or_exit
-from squash.result import HEADER, Result
+from squash.result import HEADER
 from squash.settings import SidecarSettings
 from squash.tasks import spawn
 
-from .headers import CHECK_PREFIX, FORWARDED, HOLD, held_request
+from .headers import AUTHORITY, CHECK_PREFIX, HOLD, METHOD, PATH, marked_request
 from .holds import Held, Holds
 from .http1 import Http1Client
+from .onward import onward
 from .protocol import NeverRefusing
 from .template import render
 
@@ -76,11 +78,11 @@ class Sidecar:
                 await _answer(send, 404, body=b"no such path\n")
 
     async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
-        held = self._holds.begin(held_request(scope["headers"]))
+        held = self._holds.begin(marked_request(scope["headers"]))
         if not await _first(held.placed, receive):
             self._holds.caller_gone(held)
         elif held.over.done():
-            await _let_go(send, held.over.result())
+            await _let_go(send, held)
         else:
             name = held.hold.name
             timer = asyncio.get_running_loop().call_later(FETCHED_WITHIN, self._not_fetched, name)
@@ -91,16 +93,16 @@ class Sidecar:
         path = scope["raw_path"].removeprefix(_CHECK)
         query = scope["query_string"]
         own = {
-            "method": scope["method"].encode(),
-            "path": path + b"?" + query if query else path,
-            "authority": next((value for name, value in scope["headers"] if name == b"host"), b""),
+            METHOD: scope["method"].encode(),
+            PATH: path + b"?" + query if query else path,
+            AUTHORITY: next((value for name, value in scope["headers"] if name == b"host"), b""),
         }
-        told = [(FORWARDED[field].encode(), value) for field, value in own.items()]
-        await self._until_over(self._holds.begin(held_request([*scope["headers"], *told])), receive, send)
+        told = [(name.encode(), value) for name, value in own.items()]
+        await self._until_over(self._holds.begin(marked_request([*scope["headers"], *told])), receive, send)
 
     async def _until_over(self, held: Held, receive: Receive, send: Send) -> None:
         if await _first(held.over, receive):
-            await _let_go(send, held.over.result())
+            await _let_go(send, held)
         else:
             self._holds.caller_gone(held)
 
@@ -131,8 +133,9 @@ async def _hung_up(receive: Receive) -> None:
         pass
 
 
-async def _let_go(send: Send, result: Result) -> None:
-    await _answer(send, 200, {HEADER: str(result)})
+async def _let_go(send: Send, held: Held) -> None:
+    result = held.over.result()
+    await _answer(send, 200, {HEADER: str(result)} | onward(held.marked, result))
 
 
 async def _answer(send: Send, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:

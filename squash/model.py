@@ -99,6 +99,14 @@ class Trigger(StrEnum):
     """Another one of its method and path was slow."""
 
 
+class Carrier(StrEnum):
+    """What bore the mark when a marked request came: the header, the baggage, or both."""
+
+    HEADER = "header"
+    BAGGAGE = "baggage"
+    BOTH = "both"
+
+
 class Struct(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     """Base of all wire objects: immutable; change one with `msgspec.structs.replace`."""
 
@@ -116,6 +124,8 @@ class HeldRequest(Struct, frozen=True, kw_only=True):
     request_id: Text | None = None
     traceparent: Text | None = None
     baggage: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
+    """Without the mark's value."""
+    mark: Carrier | None = None
     budget: Seconds | None = None
     """The caller's own deadline, in seconds from when the request was held; absent when it tells none."""
 

@@ -17,6 +17,15 @@ local function call(handle, method, path, timeout_ms, headers)
   return handle:httpCall(settings.cluster, headers, nil, timeout_ms)
 end
 
+-- The mark may stand in baggage, whose members are separated by commas.
+local function marked(request)
+  if request:get(settings.mark) then
+    return true
+  end
+  local baggage = request:get(settings.baggage)
+  return baggage and ("," .. baggage):find(",[ \t]*" .. settings.member .. "[ \t]*=") ~= nil
+end
+
 local function hold(handle)
   local request = handle:headers()
   local told = {}
@@ -32,13 +41,20 @@ local function hold(handle)
     answer = call(handle, "GET", "/holds/" .. id, settings.attachment_timeout_ms, {})
   end
   if answer[":status"] == "200" then
+    -- Anew, because Envoy takes back what it gave before the script was suspended.
+    local onward = handle:headers()
+    for _, name in ipairs(settings.onward) do
+      if answer[name] then
+        onward:replace(name, answer[name])
+      end
+    end
     return answer[settings.result_header]
   end
 end
 
 function envoy_on_request(handle)
   -- The matcher around this filter says the same, cheaper; this is for those who use the filter without it.
-  if not handle:headers():get(settings.mark) then
+  if not marked(handle:headers()) then
     return
   end
   -- Whatever goes wrong in there, the request goes on.

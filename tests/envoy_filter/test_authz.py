@@ -10,6 +10,7 @@ from envoy.service.auth.v3 import external_auth_pb2
 from grpc import aio
 
 from envoy_filter.authz import SERVICE, answer, told
+from envoy_filter.headers import MarkedRequest
 from squash.model import HeldRequest, Outcome, State
 from squash.reasons import Reason
 from squash.result import HEADER, Result, parse
@@ -33,21 +34,30 @@ def asked(headers: dict[str, bytes], **given: str) -> Any:
 
 def said(response: Any) -> Result:
     assert response.status.code == 0
-    assert list(response.ok_response.headers) == []
     [option] = response.ok_response.response_headers_to_add
     assert option.header.key == HEADER
     return parse(option.header.value)
 
 
 def test_what_is_told() -> None:
-    request = asked({"traceparent": b"a\xff", "x-squash-path": b"/forged"}, method="PUT", path="/a?b", host="shop")
-    assert told(request) == HeldRequest(method="PUT", path="/a?b", authority="shop", traceparent="a\ufffd")
-    assert told(external_auth_pb2.CheckRequest()) == HeldRequest()
+    headers = {
+        "traceparent": b"a\xff",
+        "x-squash-path": b"/forged",
+        "x-squash-expected-rq-timeout-ms": b"1",
+        "x-envoy-expected-rq-timeout-ms": b"2000",
+    }
+    request = asked(headers, method="PUT", path="/a?b", host="shop")
+    held = HeldRequest(method="PUT", path="/a?b", authority="shop", traceparent="a\ufffd", budget=2.0)
+    assert told(request) == MarkedRequest(held)
+    assert told(external_auth_pb2.CheckRequest()) == MarkedRequest()
 
 
 def test_answer_lets_go_and_carries_the_result() -> None:
     result = Result(Outcome.ERROR, "a", 1.25, Reason.ATTACH_FAILED)
-    assert said(answer(result)) == result
+    response = answer(result, {"baggage": "squash=1"})
+    assert said(response) == result
+    [option] = response.ok_response.headers
+    assert (option.header.key, option.header.value) == ("baggage", "squash=1")
 
 
 class Asking:

@@ -26,7 +26,7 @@ def test_prints_a_bootstrap() -> None:
     [endpoints] = clusters(config)["squash_sidecar"]["load_assignment"]["endpoints"]
     [endpoint] = endpoints["lb_endpoints"]
     assert endpoint["endpoint"]["address"]["socket_address"] == {"address": "10.0.0.7", "port_value": 99}
-    assert "# Requests without the header x-squash-debug skip the filter." in done.stdout
+    assert "# Requests without the header x-squash-debug and without" in done.stdout
 
 
 def test_json_says_the_same() -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from envoy_filter.front_end import FrontEnd
+from squash.mark import BAGGAGE
 from squash.model import Outcome, State
 from squash.reasons import Reason
 from squash.result import HEADER, MARK, Result
@@ -68,8 +69,8 @@ async def test_2_marked_request_is_held_until_attached_and_unchanged(held: Stack
     await held.http.post(held.url + "/cart?a=%20b", content=body, headers=given)
     first, second = held.upstream.requests
     # Envoy itself tells the service how long it waits, which is for ever when the request is marked.
-    assert sorted(without(first, MARK)) == sorted(without(second, "x-envoy-expected-rq-timeout-ms"))
-    assert first.header(MARK) == "true"
+    assert sorted(without(first, MARK, BAGGAGE)) == sorted(without(second, "x-envoy-expected-rq-timeout-ms"))
+    assert (first.header(MARK), first.header(BAGGAGE)) == ("true", "squash=true")
     assert (first.method, first.target, first.body) == ("POST", "/cart?a=%20b", body)
 
 

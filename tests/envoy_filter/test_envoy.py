@@ -14,6 +14,7 @@ from envoy_filter.envoy import EnvoySettings, bootstrap, snippet
 from envoy_filter.front_end import FilterSettings, FrontEnd, lua
 from envoy_filter.yaml import dump, plain
 from squash import serve
+from squash.mark import BAGGAGE
 from squash.options import Address
 from squash.reasons import Reason
 from squash.result import HEADER, MARK
@@ -75,7 +76,7 @@ async def pasted(directory: Path, front_end: FrontEnd, sidecar: Address, upstrea
     manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     manager["http_filters"] = [REFUSING, *pieces["http_filters"], manager["http_filters"][-1]]
     routes = manager["route_config"]["virtual_hosts"][0]["routes"]
-    routes[:] = [routes[1], *pieces["routes"]]
+    routes[:] = [routes[2], *pieces["routes"]]
     resources["clusters"] = [resources["clusters"][0], *pieces["clusters"]]
     async with envoy(directory, config) as (_, url):
         yield url
@@ -124,9 +125,10 @@ def test_only_marked_requests_get_all_the_time_they_want() -> None:
     """An unmarked one has the timeouts of an Envoy without us, as long as the service may stand at a breakpoint."""
     config = plain(bootstrap(settings()))
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    marked, unmarked, _ = manager["route_config"]["virtual_hosts"][0]["routes"]
-    assert marked["match"]["headers"] == [{"name": MARK, "present_match": True}]
-    assert (marked["route"]["timeout"], marked["route"]["idle_timeout"]) == ("0s", "0s")
+    *marked, unmarked, _ = manager["route_config"]["virtual_hosts"][0]["routes"]
+    assert [one["match"]["headers"][0]["name"] for one in marked] == [MARK, BAGGAGE]
+    for one in marked:
+        assert (one["route"]["timeout"], one["route"]["idle_timeout"]) == ("0s", "0s")
     assert set(unmarked["route"]) == {"cluster"}
     assert not [key for key in manager if "timeout" in key]
 
