@@ -2,12 +2,12 @@
 
 import contextlib
 import itertools
-import json
 import socket
 from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
+from squash import dap
 from squash.options import Address
 
 Json = dict[str, Any]
@@ -28,7 +28,7 @@ class Dap:
             self._socket.connect(address.removeprefix("unix:"))
         else:
             self._socket = socket.create_connection(Address.parse(address), timeout)
-        self._file = self._socket.makefile("rb")
+        self._reader = dap.Reader()
         self._numbers = itertools.count(1)
         self._answers: dict[int, Json] = {}
         self._events: deque[Json] = deque()
@@ -42,13 +42,12 @@ class Dap:
         self.close()
 
     def close(self) -> None:
-        self._file.close()
         self._socket.close()
 
     def until_closed(self) -> None:
         """Returns when the debugger's end is closed, after whatever else it said."""
         with contextlib.suppress(ConnectionError):
-            while self._file.read1():
+            while self._socket.recv(65536):
                 pass
 
     def attach(self, breakpoints: dict[str, list[int]]) -> Json:
@@ -70,8 +69,7 @@ class Dap:
 
     def send(self, command: str, **arguments: Any) -> int:
         number = next(self._numbers)
-        body = json.dumps({"seq": number, "type": "request", "command": command, "arguments": arguments}).encode()
-        self._socket.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        self._socket.sendall(dap.message(seq=number, type="request", command=command, arguments=arguments))
         return number
 
     def answer(self, number: int) -> Json:
@@ -94,15 +92,12 @@ class Dap:
             self._read()
 
     def _read(self) -> None:
-        length = 0
-        while line := self._file.readline().strip():
-            key, _, value = line.partition(b":")
-            if key.lower() == b"content-length":
-                length = int(value)
-        if not length:
+        data = self._socket.recv(65536)
+        if not data:
             raise DapError("the debugger closed the connection")
-        message = json.loads(self._file.read(length))
-        if message["type"] == "response":
-            self._answers[message["request_seq"]] = message
-        elif message["type"] == "event":
-            self._events.append(message)
+        for raw in self._reader.feed(data):
+            message = dap.decode(raw)
+            if message["type"] == "response":
+                self._answers[message["request_seq"]] = message
+            elif message["type"] == "event":
+                self._events.append(message)

@@ -1,0 +1,86 @@
+"""The Debug Adapter Protocol's base protocol, pure: headers with a length, a blank line, one JSON document.
+
+Source: https://microsoft.github.io/debug-adapter-protocol/overview#base-protocol
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+MAX_MESSAGE = 16 * 1024 * 1024
+"""Bytes of one message; a longer one is taken for no message of this protocol."""
+MAX_HEADERS = 4096
+"""Bytes of the headers of one message, the blank line included; the specification has a single short one."""
+
+_LENGTH = re.compile(rb"(?:^|\r\n)content-length:[ \t]*(\d{1,12})[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
+_encode = msgspec.json.Encoder().encode
+
+
+class ViolationError(Exception):
+    """The bytes are not of the protocol; what follows them cannot be read either."""
+
+
+class Reader:
+    """Splits one direction into the JSON of its messages, in whatever pieces the bytes come."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._next: tuple[int, int] | None = None
+        """Where the JSON of the message at the buffer's start begins and ends, once its headers are there."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The messages completed by `data`; each counts as unread until the next is asked for.
+
+        Raises ViolationError.
+        """
+        self._buffer += data
+        while self._next or self._read_headers():
+            assert self._next  # noqa: S101 - read just now
+            start, stop = self._next
+            if len(self._buffer) < stop:
+                return
+            with memoryview(self._buffer) as view:
+                raw = bytes(view[start:stop])
+            yield raw
+            del self._buffer[:stop]
+            self._next = None
+
+    def unread(self) -> bytes:
+        """What came and has not been given out."""
+        return bytes(self._buffer)
+
+    def _read_headers(self) -> bool:
+        end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEADERS)
+        if end < 0:
+            if len(self._buffer) >= MAX_HEADERS:
+                raise ViolationError("no end of the DAP headers")
+            return False
+        headers = bytes(self._buffer[:end])
+        lengths = _LENGTH.findall(headers)
+        if len(lengths) != 1 or int(lengths[0]) > MAX_MESSAGE:
+            raise ViolationError(f"no usable Content-Length in {headers!r:.100}")
+        self._next = end + 4, end + 4 + int(lengths[0])
+        return True
+
+
+def frame(raw: bytes) -> bytes:
+    """The JSON of a message as it goes over the wire."""
+    return b"Content-Length: %d\r\n\r\n%b" % (len(raw), raw)
+
+
+def message(**fields: Any) -> bytes:
+    """A message as it goes over the wire."""
+    return frame(_encode(fields))
+
+
+def decode(raw: bytes) -> dict[str, Any]:
+    """The JSON of a message, which is always an object. Raises ViolationError."""
+    try:
+        found = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ViolationError(f"not a DAP message: {error}") from error
+    if not isinstance(found, dict):
+        raise ViolationError(f"not a DAP message: {raw[:40]!r}")
+    return found
