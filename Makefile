@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs lock clean
+.PHONY: help demo test runtimes check format bench docs lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -14,6 +14,11 @@ demo: .venv/.runtime .venv-envoy/.done build/.tools build/stock ## tell the stor
 
 test: .venv/.dev .venv-envoy/.done build/.tools build/stock ## every test
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+runtimes: .venv/.dev build/base ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
+	@scripts/setup tools gcc containerd runc dockerd ip iptables
+	@scripts/setup cni
+	$(BIN)/pytest tests/runtimes $(ARGS)
 
 check: .venv/.dev ## lint, format, types, import layers
 	$(BIN)/ruff check .
@@ -51,6 +56,10 @@ clean: ## remove everything that make made
 build/.tools: scripts/setup
 	@scripts/setup tools gdb gdbserver g++
 	@mkdir -p build && touch $@
+
+build/base: scripts/setup
+	@scripts/setup tools debootstrap
+	@scripts/setup base $@
 
 build/stock: demo/services/stock.cpp | build/.tools
 	@mkdir -p build

@@ -29,7 +29,7 @@ async def run(settings: AgentSettings) -> None:
             agent=places.identity,
             settings=settings,
             client=client,
-            containers=containers.load(settings.containers),
+            containers=containers.load(settings),
             debuggers=debuggers.installed(),
             places=places,
             targets=Targets(),

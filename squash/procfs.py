@@ -124,3 +124,20 @@ def _connections(table: str) -> Iterator[list[str]]:
     except FileNotFoundError:
         return
     yield from (line.split() for line in lines)
+
+
+def children(pid: int) -> list[int]:
+    """Pids of a process's children (proc_pid_task_tid_children(5)); empty when it is gone."""
+    found: list[int] = []
+    for file in (PROC / str(pid) / "task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(child) for child in file.read_text().split()]
+    return found
+
+
+def namespace(pid: int, kind: str) -> str:
+    """The namespace of a kind (`mnt`, `net`, …) that it is in, like `mnt:[40265318]`; empty when unreadable."""
+    try:
+        return os.readlink(PROC / str(pid) / "ns" / kind)
+    except OSError:
+        return ""

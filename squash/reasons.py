@@ -131,6 +131,12 @@ class Reason(StrEnum):
         "leave spec.image out, or name the image that the message shows",
     )
 
+    RUNTIME_UNREACHABLE = (
+        "runtime_unreachable",
+        "the container runtime did not answer as it should",
+        "see that it runs and that its socket may be used (settings runtime_socket and docker_host)",
+    )
+
     # -- holding -----------------------------------------------------------------------------------
     COORDINATOR_UNREACHABLE = (
         "coordinator_unreachable",

@@ -17,6 +17,8 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
+RUNTIME_SOCKET = "socket of the CRI runtime: containerd's, CRI-O's or k3s's"
+DOCKER_HOST = "where the Docker engine answers, like unix:///var/run/docker.sock"
 DEFAULT_SERVER_URL = "http://127.0.0.1:8602"
 TEMPLATE = (
     '{"spec": {"attachment": {"pod": "{{ SQUASH_POD }}", "namespace": "{{ SQUASH_NAMESPACE }}"}, '
@@ -53,9 +55,15 @@ class CoordinatorSettings:
     database: Path = setting(
         state_home() / "coordinator.db", "file of the sqlite store", stated="$XDG_STATE_HOME/squash/coordinator.db"
     )
-    platform: str = setting("local", "what knows the containers: the name of an installed platform")
+    platform: str = setting(
+        "local", "what knows the containers: local, docker, cri (one node alone), or another installed platform"
+    )
+    runtime_socket: Path | None = setting(None, RUNTIME_SOCKET, stated="the first that is there")
+    docker_host: str | None = setting(None, DOCKER_HOST, env="DOCKER_HOST", stated="the engine's usual socket")
     node: str = setting(
-        socket.gethostname(), "node name that the platform `local` gives its containers", stated="the host's name"
+        socket.gethostname(),
+        "node name that the platforms `local`, `docker` and `cri` give their containers",
+        stated="the host's name",
     )
     mesh_proxies: tuple[str, ...] = setting(
         ("istio-proxy", "envoy", "linkerd-proxy", "squash-sidecar"),
@@ -73,7 +81,11 @@ class CoordinatorSettings:
 class AgentSettings:
     server_url: str = setting(DEFAULT_SERVER_URL, "where the coordinator answers", env="SQUASH_SERVER_URL")
     node: str = setting(socket.gethostname(), "the node whose attachments this agent serves", stated="the host's name")
-    containers: str = setting("local", "how processes of a container are found: the name of an installed plug-in")
+    containers: str = setting(
+        "local", "how processes of a container are found: local, cri, docker, or another installed plug-in"
+    )
+    runtime_socket: Path | None = setting(None, RUNTIME_SOCKET, stated="the first that is there")
+    docker_host: str | None = setting(None, DOCKER_HOST, env="DOCKER_HOST", stated="the engine's usual socket")
     runtime_dir: Path = setting(
         runtime_home() / "agent",
         "directory for sockets and for what must be cleaned up after a crash",

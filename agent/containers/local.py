@@ -6,10 +6,14 @@ from typing import Any
 
 from agent.process import Process
 from squash import local
+from squash.settings import AgentSettings
 
 
 class LocalContainers:
     """Reads /proc; a millisecond per hundred processes, off the event loop."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        """There is nothing to set."""
 
     async def processes(self, attachment: Mapping[str, Any]) -> list[Process]:
         wanted = tuple(attachment.get(key) for key in ("pod", "namespace", "container"))

@@ -19,6 +19,7 @@ from typing import Any
 import agent
 from agent.debuggers import Attempt, Target
 from agent.denied import denied
+from agent.inner import Inner
 from agent.process import Process
 from agent.streams import Stream
 from squash.errors import SquashError
@@ -49,7 +50,8 @@ class Debugpy:
         return -1.0
 
     async def attach(self, target: Target) -> "DebugpyServer":
-        line = _Line(target)
+        inner = await asyncio.to_thread(Inner.make, target.process, target.directory)
+        line = _Line(target, inner)
         try:
             await line.listen()
             await _inject(target, line)
@@ -59,7 +61,12 @@ class Debugpy:
             raise
 
     async def recover(self, directory: Path) -> None:
-        """Nothing to undo: the code inside took the debugger out when the control line ended with the agent."""
+        """Takes its files out of the container.
+
+        The code inside took the debugger out of the process when the control line ended with the agent.
+        """
+        if inner := await asyncio.to_thread(Inner.left_behind, directory):
+            await asyncio.to_thread(inner.remove)
 
 
 class DebugpyServer:
@@ -91,8 +98,10 @@ class DebugpyServer:
 class _Line:
     """The control line to the code inside, and the connections it makes for clients."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, inner: Inner) -> None:
         self._target = target
+        self._inner = inner
+        self._package = ""
         self._ticket = secrets.token_hex(16)
         self._control: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
         self._clients: asyncio.Queue[Stream] = asyncio.Queue()
@@ -108,10 +117,10 @@ class _Line:
 
     def source(self) -> str:
         """What is injected: runs the job once, if it is still wanted, and leaves no name behind."""
-        directory = str(self._target.directory)
+        directory = self._inner.inside
         names = {
             "DIRECTORY": directory,
-            "DEBUGPY": str(_package()),
+            "DEBUGPY": self._package,
             "TICKET": self._ticket,
             "__name__": "squash",
         }
@@ -128,7 +137,8 @@ class _Line:
 
     async def listen(self) -> None:
         """Prepares the directory. Raises SquashError when the process could not use it."""
-        directory, process = self._target.directory, self._target.process
+        directory, process = self._inner.outside, self._target.process
+        self._package = await asyncio.to_thread(self._inner.provide, _package())
         path = directory / "agent.sock"
         self._listener = await asyncio.start_unix_server(self._accept, path)
         path.chmod(0o600)
@@ -138,7 +148,8 @@ class _Line:
             # The directory last: once it is the process's user's, that user decides what the names in it mean.
             for owned in (path, job, directory):
                 _give(process, owned)
-        _check_readable(process, [directory, _package() / "__init__.py"])
+        if not self._inner.mount:
+            _check_readable(process, [directory, _package() / "__init__.py"])
         # The end of the process is the end of the line, even while a child of it holds the socket open.
         self._watch = os.pidfd_open(process.pid)
         asyncio.get_running_loop().add_reader(self._watch, self._over)
@@ -173,7 +184,8 @@ class _Line:
 
     async def close(self) -> None:
         """Hangs up; code that comes later finds that it is not wanted. Idempotent."""
-        (self._target.directory / "job").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self._inner.outside / "job").unlink(missing_ok=True)
         self._over()
         if self._listener:
             self._listener.close()
@@ -182,6 +194,7 @@ class _Line:
         if self.arrived and not self._control.cancelled():
             await self._control.result().close()
         self._control.cancel()
+        await asyncio.to_thread(self._inner.remove)
 
     def _over(self) -> None:
         self.ended.set()

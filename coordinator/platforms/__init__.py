@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from squash.errors import ApiError, SettingError
+from squash.errors import ApiError, SettingError, SquashError
 from squash.model import AttachmentSpec
 from squash.reasons import Reason
 from squash.settings import CoordinatorSettings
@@ -22,6 +22,8 @@ class Container:
     image: str
     node: str
     attachment: dict[str, Any]
+    images: frozenset[str] = frozenset()
+    """Other names of the same image, such as its digest."""
 
 
 class Platform(Protocol):
@@ -38,14 +40,32 @@ def load(settings: CoordinatorSettings) -> Platform:
     if settings.platform not in installed:
         known = ", ".join(sorted(installed))
         raise SettingError(f"platform = {settings.platform!r} cannot be used: installed are {known}")
-    platform: Platform = installed[settings.platform].load()(settings)
+    try:
+        factory = installed[settings.platform].load()
+    except ImportError as error:
+        name = settings.platform
+        raise SettingError(f"platform = {name!r} needs a library: pip install 'squash[{name}]' ({error})") from error
+    platform: Platform = factory(settings)
     return platform
 
 
 async def located(platform: Platform, spec: AttachmentSpec) -> AttachmentSpec:
     """The spec with image, node and attachment of its container. Raises ApiError 400 when it named another image."""
     container = await platform.locate(spec.attachment)
-    if spec.image and spec.image != container.image:
+    if spec.image and spec.image != container.image and spec.image not in container.images:
         message = f"spec.image is {spec.image!r}, and the container runs {container.image!r}"
         raise ApiError(400, Reason.IMAGE_MISMATCH, message)
     return replace(spec, image=container.image, node=container.node, attachment=container.attachment)
+
+
+def text(attachment: Mapping[str, Any], key: str) -> str | None:
+    """A value of `spec.attachment` that has to be text; None when it is absent or empty. Raises ApiError 422."""
+    value = attachment.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ApiError(422, Reason.INVALID, f"spec.attachment.{key} must be text, got {type(value).__name__}")
+    return value or None
+
+
+def refused(error: SquashError) -> ApiError:
+    """What a container runtime could not tell, as an answer of the API."""
+    return error if isinstance(error, ApiError) else ApiError(503, error.reason, error.message)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from coordinator.platforms import Container
+from coordinator.platforms import Container, text
 from coordinator.platforms.choice import choose, shortened
 from squash import local
 from squash.errors import ApiError
@@ -69,15 +69,8 @@ class LocalPlatform:
 
 
 def _wanted(attachment: Mapping[str, Any]) -> _Wanted:
-    pod = _text(attachment, "pod")
+    pod = text(attachment, "pod")
     if pod is None:
         message = "spec.attachment names no pod; the platform `local` needs it (SQUASH_POD of the process)"
         raise ApiError(404, Reason.CONTAINER_NOT_FOUND, message)
-    return pod, _text(attachment, "namespace") or "default", _text(attachment, "container")
-
-
-def _text(attachment: Mapping[str, Any], key: str) -> str | None:
-    value = attachment.get(key)
-    if value is not None and not isinstance(value, str):
-        raise ApiError(422, Reason.INVALID, f"spec.attachment.{key} must be text, got {type(value).__name__}")
-    return value or None
+    return pod, text(attachment, "namespace") or "default", text(attachment, "container")

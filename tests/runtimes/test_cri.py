@@ -1,0 +1,167 @@
+"""Containers of a real containerd: found, resolved to processes, told apart from what was there before."""
+
+import os
+import select
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from agent.containers import members
+from agent.containers.cri import CriContainers
+from coordinator.platforms.cri import CriPlatform
+from squash import procfs
+from squash.errors import ApiError, SettingError, SquashError
+from squash.reasons import Reason
+from squash.runtimes.cri import NAMESPACE, POD, Cri, find_socket
+from squash.settings import AgentSettings, CoordinatorSettings
+from tests.runtimes.conftest import TWO
+from tests.runtimes.containerd import Containerd
+from tests.runtimes.kubelet import Pod
+
+
+class Pods:
+    """Pods of one test, in a namespace of their own."""
+
+    def __init__(self, runtime: Containerd) -> None:
+        self.runtime = runtime
+        self.namespace = f"ns-{uuid4().hex[:8]}"
+
+    def make(self, name: str) -> Pod:
+        return self.runtime.kubelet.pod(name, self.namespace)
+
+    def named(self, pod: str, container: str | None = None) -> dict[str, str]:
+        return {"pod": pod, "namespace": self.namespace} | ({"container": container} if container else {})
+
+
+@pytest.fixture
+def pods(runtime: Containerd) -> Pods:
+    return Pods(runtime)
+
+
+@pytest.fixture
+async def containers(runtime: Containerd) -> AsyncIterator[CriContainers]:
+    found = CriContainers(AgentSettings(runtime_socket=runtime.socket))
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+async def platform(runtime: Containerd) -> AsyncIterator[CriPlatform]:
+    found = CriPlatform(CoordinatorSettings(runtime_socket=runtime.socket, node="here", mesh_proxies=("proxy",)))
+    yield found
+    await found.close()
+
+
+async def test_processes_are_the_containers_own_init_first(pods: Pods, containers: CriContainers) -> None:
+    pod = pods.make("one")
+    pod.run("app", TWO)
+    pod.run("other", TWO)
+    found = await containers.processes(pods.named("one", "app"))
+    others = await containers.processes(pods.named("one", "other"))
+    assert [process.exe for process in found] == ["/two", "/two"]
+    assert found[1].ppid == found[0].pid
+    assert {process.pid for process in found}.isdisjoint(process.pid for process in others)
+
+
+async def test_restarted_container_is_another_process(pods: Pods, containers: CriContainers) -> None:
+    """As it is when the first one crashed: for a moment the runtime may still list it."""
+    pod, named = pods.make("again"), pods.named("again", "app")
+    pod.run("app", TWO)
+    before = await containers.processes(named)
+    os.kill(before[0].pid, signal.SIGKILL)
+    pod.run("app", TWO)
+    after = await containers.processes(named)
+    assert after
+    assert after[0].alive
+    assert after[0].pid != before[0].pid
+
+
+async def test_container_that_has_ended_has_no_processes(pods: Pods, containers: CriContainers) -> None:
+    named = pods.named("over", "app")
+    pods.make("over").run("app", TWO)
+    (init, *_) = await containers.processes(named)
+    end = os.pidfd_open(init.pid)
+    os.kill(init.pid, signal.SIGKILL)
+    select.select([end], [], [], 10)
+    os.close(end)
+    assert not init.alive
+    assert await containers.processes(named) == []
+
+
+async def test_unknown_container_has_no_processes(pods: Pods, containers: CriContainers) -> None:
+    assert await containers.processes(pods.named("nowhere", "app")) == []
+
+
+async def test_the_lower_rungs_find_the_same(pods: Pods, containers: CriContainers, runtime: Containerd) -> None:
+    """Runtimes that tell no pid: by the container's cgroup; the mount namespace finds them as well."""
+    ident = pods.make("old").run("app", TWO)
+    found = await containers.processes(pods.named("old", "app"))
+    assert members.of_container(ident) == found
+    assert members.of_mount_namespace(procfs.namespace(found[0].pid, "mnt")) == found
+
+
+async def test_descent_finds_the_children_where_cgroups_cannot_be_read(
+    pods: Pods, containers: CriContainers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pods.make("blind").run("app", TWO)
+    found = await containers.processes(pods.named("blind", "app"))
+    monkeypatch.setattr(members, "CGROUPS", tmp_path)
+    assert members.of_init(found[0].pid) == found
+
+
+async def test_platform_completes_the_attachment(pods: Pods, platform: CriPlatform) -> None:
+    pod = pods.make("shop")
+    pod.run("app", TWO)
+    pod.run("proxy", TWO)
+    found = await platform.locate({**pods.named("shop"), "note": 1})
+    assert found.attachment == {**pods.named("shop", "app"), "note": 1}
+    assert (found.image, found.node) == (TWO, "here")
+    assert found.image in found.images
+
+
+async def test_platform_lists_what_there_is(pods: Pods, platform: CriPlatform) -> None:
+    pods.make("there").run("app", TWO)
+    with pytest.raises(ApiError) as caught:
+        await platform.locate(pods.named("elsewhere"))
+    assert (caught.value.code, caught.value.reason) == (404, Reason.CONTAINER_NOT_FOUND)
+    assert f"{pods.namespace}/there (app)" in caught.value.message
+
+
+async def test_platform_asks_which_of_several(pods: Pods, platform: CriPlatform) -> None:
+    pod = pods.make("two")
+    pod.run("a", TWO)
+    pod.run("b", TWO)
+    with pytest.raises(ApiError) as caught:
+        await platform.locate(pods.named("two"))
+    assert caught.value.reason is Reason.CONTAINER_AMBIGUOUS
+    assert "a, b" in caught.value.message
+
+
+async def test_labels_select(pods: Pods, runtime: Containerd) -> None:
+    pods.make("x").run("app", TWO)
+    async with Cri(runtime.socket) as cri:
+        (found,) = await cri.running({POD: "x", NAMESPACE: pods.namespace})
+        assert (found.pod, found.namespace, found.name) == ("x", pods.namespace, "app")
+        assert await cri.pid(found) > 0
+        assert (await cri.output(found, ["nothing-like-it"])) is None
+
+
+async def test_socket_without_a_runtime_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="there is no such socket"):
+        find_socket(tmp_path / "none")
+    with pytest.raises(SettingError, match="no container runtime found"):
+        find_socket(None, tmp_path)
+    async with Cri(tmp_path / "none") as cri:
+        with pytest.raises(SquashError) as caught:
+            await cri.running({})
+    assert caught.value.reason is Reason.RUNTIME_UNREACHABLE
+
+
+def test_the_first_socket_that_is_there_is_taken(runtime: Containerd, tmp_path: Path) -> None:
+    k3s = tmp_path / "run/k3s/containerd/containerd.sock"
+    k3s.parent.mkdir(parents=True)
+    k3s.symlink_to(runtime.socket)
+    assert find_socket(None, tmp_path) == k3s
