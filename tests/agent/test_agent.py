@@ -289,7 +289,7 @@ def test_a_release_after_the_fact_is_refused(world: World) -> None:
     [
         (["--attach-timeout", "soon"], "attach_timeout = 'soon' (from --attach-timeout) cannot be used"),
         (["--server-url", "nonsense"], "server_url = 'nonsense' cannot be used"),
-        (["--containers", "podman"], "containers = 'podman' cannot be used: installed are local"),
+        (["--containers", "podman"], "containers = 'podman' cannot be used: installed are cri, docker, local"),
         (["--runtime-dir", "/proc/nothing"], "runtime_dir = '/proc/nothing' cannot be used"),
     ],
 )
