@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path, PurePath
+from pathlib import Path
 
+from agent.choice import AmbiguousError, pick
 from agent.containers import Containers
-from agent.debuggers import Attempt, Debugger, DebugServer, Target, choose
+from agent.debuggers import Debugger, DebugServer, Target
 from agent.places import Places
 from agent.process import Process
 from agent.report import Reporter
@@ -17,7 +17,7 @@ from agent.targets import Targets
 from squash.client import AsyncClient
 from squash.errors import SquashError
 from squash.logs import Log
-from squash.model import DebugAttachment, HoldUntil, Phase, State, StatusPatch
+from squash.model import Attempt, DebugAttachment, HoldUntil, Phase, State, StatusPatch
 from squash.reasons import Reason
 from squash.settings import AgentSettings
 from squash.tasks import spawn
@@ -142,7 +142,11 @@ class Attachment:
     async def _resolve(self) -> tuple[Process, Debugger]:
         spec = self._wanted.spec
         processes = await self._tools.containers.processes(spec.attachment)
-        return pick(processes, self._tools.debuggers, spec.debugger or "", spec.process_name or "")
+        try:
+            return pick(processes, self._tools.debuggers, spec)
+        except AmbiguousError as error:
+            self._report(candidates=error.candidates)
+            raise
 
     async def _attach(self, debugger: Debugger, target: Target) -> DebugServer:
         process = target.process
@@ -159,6 +163,8 @@ class Attachment:
             ) from None
         finally:
             self._log.info("attach tried", attempts=_told(target.attempts))
+            if target.attempts:
+                self._reporter.report(StatusPatch(attempts=list(target.attempts)))
         if not process.alive:
             await server.detach()
             raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} ended while {debugger.name} was attached")
@@ -219,37 +225,5 @@ class Attachment:
         )
 
 
-def pick(
-    processes: list[Process], debuggers: Mapping[str, Debugger], debugger: str, process_name: str
-) -> tuple[Process, Debugger]:
-    """The process to debug and the debugger for it. `processes` are oldest first; empty names leave the choice open.
-
-    Of those that bear the name, the one that a debugger claims most; of equals the oldest. Raises SquashError.
-    """
-    if debugger and debugger not in debuggers:
-        known = ", ".join(sorted(debuggers))
-        raise SquashError(Reason.UNKNOWN_DEBUGGER, f"debugger {debugger!r} is not one of {known}")
-    named = [process for process in processes if not process_name or process_name in _names(process)]
-    if not named:
-        seen = ", ".join(sorted({process.comm for process in processes})) or "none"
-        wanted = f"named {process_name!r} " if process_name else ""
-        raise SquashError(Reason.PROCESS_NOT_FOUND, f"no process {wanted}in the container; it runs: {seen}")
-    usable = [debuggers[debugger]] if debugger else list(debuggers.values())
-    best = max(named, key=lambda process: max(plugin.claim(process) for plugin in usable))
-    if debugger and usable[0].claim(best) < 0:
-        raise SquashError(
-            Reason.DEBUGGER_UNSUITED, f"{debugger} does not suit process {best.pid} ({best.exe or best.comm})"
-        )
-    return best, choose(usable, best)
-
-
-def _names(process: Process) -> set[str]:
-    """What a person would call it: its executable, its own name for itself, the script or module it runs."""
-    words = [process.exe, *process.cmdline[:1]]
-    words += next(([word] for word in process.cmdline[1:] if not word.startswith("-")), [])
-    words += [after for word, after in pairwise(process.cmdline) if word == "-m"]
-    return {process.comm, *(PurePath(word).name for word in words if word)}
-
-
 def _told(attempts: list[Attempt]) -> str:
-    return "; ".join(f"{a.strategy} {a.seconds * 1000:.0f} ms{': ' + a.error if a.error else ''}" for a in attempts)
+    return "; ".join(f"{a.strategy} {a.seconds * 1000:.0f} ms{': ' + a.message if a.message else ''}" for a in attempts)

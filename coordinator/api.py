@@ -112,6 +112,9 @@ class Api:
     async def release_attachment(self, request: Request) -> Response:
         return answer(self._service.release_attachment(_id(request)))
 
+    async def detach_attachment(self, request: Request) -> Response:
+        return answer(self._service.detach_attachment(_id(request)))
+
     async def delete_attachment(self, request: Request) -> Response:
         self._service.delete_attachment(_id(request))
         return Response()
@@ -152,9 +155,17 @@ class Api:
             return answer(self._board.request(name))
         return answer(look() or await self._wait(request, [("request", name)], look))
 
+    async def renew_request(self, request: Request) -> Response:
+        return answer(self._service.renew_request(_id(request)))
+
     async def delete_request(self, request: Request) -> Response:
         self._service.delete_request(_id(request))
         return Response()
+
+    # -- what runs ----------------------------------------------------------------------------------
+
+    async def list_containers(self, request: Request) -> Response:
+        return answer(await self._service.containers(query.facts(request, ("image", "pod", "namespace"))))
 
     # -- about the coordinator itself ---------------------------------------------------------------
 

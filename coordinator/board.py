@@ -20,6 +20,7 @@ from squash.model import (
     DebugAttachment,
     DebugRequest,
     Metadata,
+    Phase,
     RequestStatus,
     State,
 )
@@ -144,6 +145,17 @@ class Board:
         new = lifecycle.released(old, now, "released by a developer")
         return Decision((AttachmentChange(name, old, new),), new)
 
+    def detach_attachment(self, name: str, now: float) -> Decision[DebugAttachment]:
+        """Takes the debugger out and lets go what is held; one that is over already stays as it is. ApiError 404."""
+        old = self.attachment(name)
+        if not old.status.state.final:
+            new = lifecycle.released(old, now, "released by a developer")
+        elif old.status.state is State.ATTACHED and old.status.phase is not Phase.DETACHED:
+            new = lifecycle.ended(old, now)
+        else:
+            return Decision((), old)
+        return Decision((AttachmentChange(name, old, new),), new)
+
     def delete_attachment(self, name: str) -> Decision[None]:
         """Removes the attachment and the debug request that it used up; an unknown name is no error."""
         return Decision(tuple(self._removal(name)), None)
@@ -156,24 +168,30 @@ class Board:
         request = DebugRequest(metadata=Metadata(name=name), spec=wanted.spec, status=RequestStatus(created=now))
         return Decision((RequestChange(name, None, request),), request)
 
+    def renew_request(self, name: str, now: float) -> Decision[DebugRequest]:
+        """Starts the request's lease anew. Raises ApiError 404."""
+        old = self.request(name)
+        new = replace(old, status=replace(old.status, renewed=now))
+        return Decision((RequestChange(name, old, new),), new)
+
+    def resume(self, now: float) -> Decision[None]:
+        """Starts all leases anew, after a time in which nobody could renew them."""
+        leased = [name for name, request in self._requests.items() if request.spec.lease]
+        return Decision(tuple(change for name in leased for change in self.renew_request(name, now).changes), None)
+
     def delete_request(self, name: str, now: float) -> Decision[None]:
         """Removes the request; what is held on its behalf is let go. An unknown name is no error."""
-        request = self._requests.get(name)
-        if request is None:
+        if name not in self._requests:
             return Decision((), None)
-        changes: list[Change] = [RequestChange(name, request, None)]
-        attachment = self._attachments.get(request.status.debug_attachment_ref or "")
-        if attachment and not attachment.status.state.final:
-            released = lifecycle.released(attachment, now, f"its debug request {name} was deleted")
-            changes.append(AttachmentChange(attachment.name, attachment, released))
-        return Decision(tuple(changes), None)
+        return Decision(tuple(self._withdrawal(name, now, f"its debug request {name} was deleted")), None)
 
     def expire(self, now: float) -> Decision[None]:
         """Ends what has outlived its ttl and removes what was kept long enough; at most a thousand at once."""
         changes: list[Change] = []
         for kind, name in self._deadlines.due(now):
             if kind == "request":
-                changes.append(RequestChange(name, self._requests[name], None))
+                gone = f"whoever made its debug request {name} is gone: it was not renewed in time"
+                changes.extend(self._withdrawal(name, now, gone))
             elif (old := self._attachments[name]).status.state.final:
                 changes.extend(self._removal(name))
             else:
@@ -203,6 +221,9 @@ class Board:
         if (some := after or before) and (before is None or after is None):
             _regroup(self._by_node, some.spec.node, name, after is not None)
             _regroup(self._by_holder, some.spec.holder, name, after is not None)
+        if after and after.status.state.final and after.spec.debug_request:
+            # What its request's lease was for is reached or lost.
+            self._deadlines.set(("request", after.spec.debug_request), None)
 
     def _apply_request(self, change: RequestChange) -> None:
         name, _, after = change
@@ -212,13 +233,12 @@ class Board:
             self._requests[name] = after
         if after is None or after.status.debug_attachment_ref:
             self._pending.remove(name)
-            self._deadlines.set(("request", name), None)
-        else:
+        elif name not in self._pending:
             spec = after.spec
             self._pending.add(
                 name, spec.image, spec.debugger or OPEN, spec.process_name or OPEN, spec.namespace or OPEN
             )
-            self._deadlines.set(("request", name), self._expiry(after))
+        self._deadlines.set(("request", name), self._deadline(after) if after else None)
 
     # -- matching -----------------------------------------------------------------------------------
 
@@ -237,8 +257,18 @@ class Board:
     def _usable(self, name: str, now: float) -> bool:
         return self._expiry(self._requests[name]) > now
 
+    def _deadline(self, request: DebugRequest) -> float | None:
+        """When it is withdrawn (unix seconds); None when it has what it was for."""
+        bound = request.status.debug_attachment_ref
+        if not bound:
+            return self._expiry(request)
+        attachment = self._attachments.get(bound)
+        return None if attachment and attachment.status.state.final else _lease_end(request)
+
     def _expiry(self, request: DebugRequest) -> float:
-        return (request.status.created or 0.0) + (request.spec.ttl or self._policy.request_ttl)
+        expiry = (request.status.created or 0.0) + (request.spec.ttl or self._policy.request_ttl)
+        lease = _lease_end(request)
+        return expiry if lease is None else min(expiry, lease)
 
     def _why_none(self, spec: AttachmentSpec, now: float) -> str:
         others = []
@@ -254,12 +284,24 @@ class Board:
         own = _wish(spec.debugger, spec.process_name, _namespace(spec))
         return f"{message} with {own}; those that wait for it ask for {', '.join(dict.fromkeys(others))}"
 
+    def _withdrawal(self, name: str, now: float, message: str) -> Iterator[Change]:
+        request = self._requests[name]
+        yield RequestChange(name, request, None)
+        attachment = self._attachments.get(request.status.debug_attachment_ref or "")
+        if attachment and not attachment.status.state.final:
+            yield AttachmentChange(attachment.name, attachment, lifecycle.released(attachment, now, message))
+
     def _removal(self, name: str) -> Iterator[Change]:
         if attachment := self._attachments.get(name):
             yield AttachmentChange(name, attachment, None)
             request = self._requests.get(attachment.spec.debug_request or "")
             if request and request.status.debug_attachment_ref == name:
                 yield RequestChange(request.name, request, None)
+
+
+def _lease_end(request: DebugRequest) -> float | None:
+    spec, status = request.spec, request.status
+    return (status.renewed or status.created or 0.0) + spec.lease if spec.lease else None
 
 
 def _regroup(groups: dict[str, dict[str, None]], group: str | None, name: str, there: bool) -> None:

@@ -46,6 +46,11 @@ def released(attachment: DebugAttachment, now: float, message: str) -> DebugAtta
     )
 
 
+def ended(attachment: DebugAttachment, now: float) -> DebugAttachment:
+    """A developer wants the debugger out; the agent says when it is."""
+    return _moved(attachment, now, state=State.ERROR, reason=Reason.ENDED, message="ended by a developer")
+
+
 def expired(attachment: DebugAttachment, now: float) -> DebugAttachment:
     """The attachment after its time to live: a sidecar that still held for it would have ended it before."""
     spec, status = attachment.spec, attachment.status

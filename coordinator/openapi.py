@@ -13,6 +13,7 @@ from squash.model import (
     PYTHON_ALONE,
     AttachmentPatch,
     Changes,
+    Container,
     DebugAttachment,
     DebugRequest,
     Refusal,
@@ -59,6 +60,9 @@ _STATES = Parameter("states", "query", _states, "Only attachments in these state
 _STATE = Parameter("state", "query", _states, "The same as `states`")
 _NAMES = Parameter("names", "query", _texts, "Only attachments of these names")
 _SINCE = Parameter("since", "query", _text, "The revision of the answer before; empty or forgotten: everything")
+_IMAGE = Parameter("image", "query", _text, "Only containers of this image")
+_POD = Parameter("pod", "query", _text, "Only containers of this pod")
+_NAMESPACE = Parameter("namespace", "query", _text, "Only containers of this namespace")
 _WAITING = (
     Parameter("wait", "query", {"type": "boolean", "default": False}, "A long poll: answer as soon as there is news"),
     Parameter("X-Timeout", "header", {"type": "number", "minimum": 0}, "Seconds after which a long poll ends with 408"),
@@ -103,6 +107,15 @@ OPERATIONS = (
         answer=DebugAttachment,
         parameters=(_ID,),
         refusals=_UNKNOWN | _KEPT | {409: (Reason.ILLEGAL_STEP,)},
+    ),
+    Operation(
+        "detach_attachment",
+        "POST",
+        f"{ATTACHMENTS}/{{id}}/detach",
+        "Takes the debugger out and lets go what is held; the process runs on, the object stays to be looked at",
+        answer=DebugAttachment,
+        parameters=(_ID,),
+        refusals=_UNKNOWN | _KEPT,
     ),
     Operation(
         "get_attachment",
@@ -155,6 +168,15 @@ OPERATIONS = (
     ),
     Operation("list_requests", "GET", REQUESTS, "Lists debug requests", answer=list[DebugRequest]),
     Operation(
+        "renew_request",
+        "POST",
+        f"{REQUESTS}/{{id}}/renew",
+        "Starts the lease of a debug request anew: whoever made it is still there",
+        answer=DebugRequest,
+        parameters=(_ID,),
+        refusals=_UNKNOWN | _KEPT,
+    ),
+    Operation(
         "get_request",
         "GET",
         f"{REQUESTS}/{{id}}",
@@ -170,6 +192,14 @@ OPERATIONS = (
         "Removes a debug request; whatever is held on its behalf is let go",
         parameters=(_ID,),
         refusals=_KEPT,
+    ),
+    Operation(
+        "list_containers",
+        "GET",
+        f"{BASE}/container",
+        "Lists the containers that the platform knows",
+        answer=list[Container],
+        parameters=(_IMAGE, _POD, _NAMESPACE),
     ),
     Operation("healthz", "GET", "/healthz", "Whether the coordinator answers", answer=str, media="text/plain"),
     Operation(
@@ -191,7 +221,7 @@ def document() -> bytes:
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
-    types = [DebugAttachment, AttachmentPatch, DebugRequest, Changes, Refusal]
+    types = [DebugAttachment, AttachmentPatch, DebugRequest, Changes, Container, Refusal]
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     whole = {
         "openapi": "3.1.0",

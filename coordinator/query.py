@@ -1,7 +1,7 @@
 """What stands in the query and the header X-Timeout. Every value that cannot be meant is refused with ApiError 422."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from starlette.requests import HTTPConnection, Request
 
@@ -37,6 +37,11 @@ def guest(connection: HTTPConnection) -> Guest:
         raise _unfit("client", client, f"at most {LONGEST_TEXT} printable characters")
     takeover, read_only = _flag(connection, "takeover"), _flag(connection, "read_only")
     return Guest(client=client, takeover=takeover, read_only=read_only)
+
+
+def facts(request: Request, keys: Iterable[str]) -> dict[str, str]:
+    """Those of the keys that the query gives, with their values."""
+    return {key: value for key in keys if (value := request.query_params.get(key))}
 
 
 def seconds(request: Request, longest: float) -> float:

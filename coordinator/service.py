@@ -5,8 +5,8 @@ All of that happens without a pause of the event loop, so that nobody sees a sta
 
 import asyncio
 import time
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -18,7 +18,7 @@ from coordinator.stores import Store
 from coordinator.waiting import Waiting
 from squash.errors import ApiError
 from squash.logs import Log
-from squash.model import AttachmentPatch, DebugAttachment, DebugRequest
+from squash.model import AttachmentPatch, Container, DebugAttachment, DebugRequest
 
 T = TypeVar("T")
 RETRY = 5.0
@@ -42,6 +42,8 @@ class Service:
     def start(self) -> None:
         """Takes up what the store has. Raises SettingError when that cannot be read."""
         self.board.apply(self._store.load())
+        # Nobody could renew anything while we were away.
+        self._commit(self.board.resume(time.time()))
         _log.info("loaded", attachments=len(self.board.attachments), requests=len(self.board.requests))
         self._set_alarm()
 
@@ -63,14 +65,25 @@ class Service:
     def release_attachment(self, name: str) -> DebugAttachment:
         return self._commit(self.board.release_attachment(name, time.time()))
 
+    def detach_attachment(self, name: str) -> DebugAttachment:
+        return self._commit(self.board.detach_attachment(name, time.time()))
+
     def delete_attachment(self, name: str) -> None:
         self._commit(self.board.delete_attachment(name))
 
     def create_request(self, wanted: DebugRequest) -> DebugRequest:
         return self._commit(self.board.create_request(wanted, time.time()))
 
+    def renew_request(self, name: str) -> DebugRequest:
+        return self._commit(self.board.renew_request(name, time.time()))
+
     def delete_request(self, name: str) -> None:
         self._commit(self.board.delete_request(name, time.time()))
+
+    async def containers(self, wanted: Mapping[str, str]) -> list[Container]:
+        """Those of the platform that have the `image`, `pod` and `namespace` that are wanted."""
+        found = await self._platform.containers()
+        return [each for each in found if all(_fact(each, key) == value for key, value in wanted.items())]
 
     def check_ready(self) -> None:
         """Raises ApiError 503 when the store cannot be written."""
@@ -110,6 +123,10 @@ class Service:
             self._alarm = asyncio.get_running_loop().call_later(delay, self._expire)
 
 
+def _fact(container: Container, key: str) -> Any:
+    return container.image if key == "image" else container.attachment.get(key)
+
+
 def _write_down(changes: Iterable[Change]) -> None:
     for change in changes:
         if isinstance(change, AttachmentChange):
@@ -147,5 +164,5 @@ def _write_request(change: RequestChange) -> None:
         _log.info("debug request removed", request=name)
     elif before is None:
         _log.info("debug request created", request=name, image=after.spec.image, debugger=after.spec.debugger)
-    else:
+    elif after.status.debug_attachment_ref != before.status.debug_attachment_ref:
         _log.info("debug request matched", request=name, attachment=after.status.debug_attachment_ref)

@@ -11,6 +11,7 @@ from squash.errors import ApiError
 from squash.model import (
     AttachmentPatch,
     Changes,
+    Container,
     DebugAttachment,
     DebugRequest,
     Metadata,
@@ -94,6 +95,11 @@ def release_attachment(name: str) -> Call[DebugAttachment]:
     return Call("POST", _path("debugattachment", name) + "/release", DebugAttachment)
 
 
+def detach_attachment(name: str) -> Call[DebugAttachment]:
+    """Takes the debugger out, and lets go what is held; the object stays to be looked at."""
+    return Call("POST", _path("debugattachment", name) + "/detach", DebugAttachment)
+
+
 def create_request(request: DebugRequest) -> Call[DebugRequest]:
     return Call("POST", f"{BASE}/debugrequest", DebugRequest, _encode(request))
 
@@ -107,8 +113,21 @@ def list_requests() -> Call[list[DebugRequest]]:
     return Call("GET", f"{BASE}/debugrequest", list[DebugRequest])
 
 
+def renew_request(name: str) -> Call[DebugRequest]:
+    """Whoever made the debug request is still there; see `RequestSpec.lease`."""
+    return Call("POST", _path("debugrequest", name) + "/renew", DebugRequest)
+
+
 def delete_request(name: str) -> Call[None]:
     return Call("DELETE", _path("debugrequest", name), type(None))
+
+
+def list_containers(
+    *, image: str | None = None, pod: str | None = None, namespace: str | None = None
+) -> Call[list[Container]]:
+    """The containers that the platform knows."""
+    params = _filters(image=image, pod=pod, namespace=namespace)
+    return Call("GET", f"{BASE}/container", list[Container], params=params)
 
 
 def changes(

@@ -20,13 +20,16 @@ from squash.calls import (
     decode,
     delete_attachment,
     delete_request,
+    detach_attachment,
     document,
     get_attachment,
     get_request,
     list_attachments,
+    list_containers,
     list_requests,
     patch_attachment,
     release_attachment,
+    renew_request,
 )
 from squash.errors import SettingError, UnreachableError
 
@@ -40,13 +43,16 @@ __all__ = [
     "create_request",
     "delete_attachment",
     "delete_request",
+    "detach_attachment",
     "document",
     "get_attachment",
     "get_request",
     "list_attachments",
+    "list_containers",
     "list_requests",
     "patch_attachment",
     "release_attachment",
+    "renew_request",
 ]
 
 T = TypeVar("T")

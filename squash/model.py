@@ -140,6 +140,34 @@ class Failure(Struct, frozen=True, kw_only=True):
     """Only those that the sidecar's allow-list names."""
 
 
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One way to attach a debugger that was tried."""
+
+    strategy: Text
+    seconds: Annotated[float, msgspec.Meta(ge=0)]
+    reason: Reason | None = None
+    """Why it failed; absent when it did not."""
+    message: Note | None = None
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """A process that could be meant, and the debugger that suits it best."""
+
+    pid: Pid
+    name: Text
+    debugger: Text
+
+
+class Container(Struct, frozen=True, kw_only=True):
+    """A container that runs. `attachment` is the `spec.attachment` that means this one and no other."""
+
+    image: Text
+    node: Text
+    attachment: dict[str, Any]
+    mesh_proxy: bool = False
+    """It is never chosen by itself."""
+
+
 class AttachmentSpec(Struct, frozen=True, kw_only=True):
     attachment: dict[str, Any]
     """Belongs to the platform: pod, namespace, container, …"""
@@ -166,6 +194,10 @@ class AttachmentSpec(Struct, frozen=True, kw_only=True):
     allow_terminate: bool | None = None
     """Sessions may end the process; otherwise that becomes a detach."""
     failure: Failure | None = None
+    pid: Pid | None = None
+    """The process to debug, by its number on the agent's node."""
+    only_choice: bool | None = None
+    """When several processes suit equally: refuse and list them, instead of taking the oldest."""
 
 
 def _none_state() -> State:
@@ -188,6 +220,10 @@ class AttachmentStatus(Struct, frozen=True, kw_only=True):
     pid: Pid | None = None
     client: Text | None = None
     """Who is connected to the debug server; empty when nobody is."""
+    attempts: list[Attempt] | None = None
+    """What was tried to attach the debugger, in order."""
+    candidates: list[Candidate] | None = None
+    """With reason `process_ambiguous`: those to choose from."""
     outcome: Outcome | None = None
     """How the hold ended; absent while held and for attachments without a hold."""
     times: dict[str, float] | None = None
@@ -217,6 +253,8 @@ class StatusPatch(Struct, frozen=True, kw_only=True):
     protocol: Text | None = None
     pid: Pid | None = None
     client: Text | None = None
+    attempts: list[Attempt] | None = None
+    candidates: list[Candidate] | None = None
     outcome: Outcome | None = None
 
     def fields(self) -> Iterator[tuple[str, Any]]:
@@ -251,12 +289,19 @@ class RequestSpec(Struct, frozen=True, kw_only=True):
     """Sessions may end the process; otherwise that becomes a detach."""
     trigger: Trigger | None = None
     """What makes a request be held; absent: the mark."""
+    lease: Seconds | None = None
+    """Seconds within which it must be renewed, again and again, until the held request may go.
+
+    Otherwise whoever asked is gone: the debug request is removed, and what is held for it let go.
+    """
 
 
 class RequestStatus(Struct, frozen=True, kw_only=True):
     debug_attachment_ref: Name | None = None
     created: float | None = None
     """Unix seconds."""
+    renewed: float | None = None
+    """Unix seconds; absent until it is renewed."""
 
 
 class DebugRequest(Struct, frozen=True, kw_only=True):

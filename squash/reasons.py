@@ -189,6 +189,23 @@ class Reason(StrEnum):
         "make a new one, with a longer ttl if needed",
     )
 
+    # -- asking for a debugger ---------------------------------------------------------------------
+    PROCESS_AMBIGUOUS = (
+        "process_ambiguous",
+        "several processes of the container suit equally",
+        "name one of those that the message lists: `squashctl debug container --pid PID`, or spec.pid",
+    )
+    PROGRAM_MISSING = (
+        "program_missing",
+        "the program that was to be started is not installed here",
+        "install what the message names, or take another one (`squashctl debug --help`)",
+    )
+    ENDED = (
+        "ended",
+        "a developer ended it, so the debugger was detached and the process runs on",
+        "make a new debug request to debug again",
+    )
+
     # -- attaching ---------------------------------------------------------------------------------
     PROCESS_NOT_FOUND = (
         "process_not_found",

@@ -4,6 +4,7 @@ A debugger attaches to a running process and gives back a `DebugServer`: somethi
 connected to, again and again, until it is detached. It must never leave the process stopped, whoever dies.
 """
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -13,16 +14,18 @@ from typing import Protocol
 from agent.process import Process
 from agent.streams import Stream
 from squash.errors import SquashError
+from squash.model import Attempt
 from squash.reasons import Reason
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One rung of the ladder that was tried: its name, how long it took in seconds, and why it failed if it did."""
-
-    strategy: str
-    seconds: float
-    error: str = ""
+def attempt(strategy: str, began: float, failure: SquashError | None) -> Attempt:
+    """One rung of the ladder that was tried, for `Target.attempts`; `began` is of time.monotonic()."""
+    return Attempt(
+        strategy=strategy,
+        seconds=time.monotonic() - began,
+        reason=failure.reason if failure else None,
+        message=failure.message if failure else None,
+    )
 
 
 @dataclass

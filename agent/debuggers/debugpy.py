@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import agent
-from agent.debuggers import Attempt, Target
+from agent.debuggers import Target, attempt
 from agent.denied import denied
 from agent.inner import Inner
 from agent.process import Process
@@ -249,7 +249,8 @@ async def _inject(target: Target, line: _Line) -> None:
     results = spawn(_results(injector, line), "injector")
     greeting = spawn(line.greeting(), "greeting from inside")
     over = spawn(line.ended.wait(), "process ended")
-    strategy, error = "ptrace", ""
+    strategy = "ptrace"
+    error: SquashError | None = None
     try:
         await asyncio.wait({greeting, results, over}, return_when=asyncio.FIRST_COMPLETED)
         if results.done() and not line.arrived and "reason" in results.result():
@@ -261,13 +262,13 @@ async def _inject(target: Target, line: _Line) -> None:
         if "python" not in said:
             raise _failure(process, said)
     except SquashError as failure:
-        error = failure.message
+        error = failure
         raise
     finally:
         injector.stdin.close()
         for task in (greeting, over):
             task.cancel()
-        target.attempts.append(Attempt(strategy, time.monotonic() - begun, error))
+        target.attempts.append(attempt(strategy, begun, error))
 
 
 async def _results(injector: asyncio.subprocess.Process, line: _Line) -> dict[str, Any]:

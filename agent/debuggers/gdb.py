@@ -17,7 +17,7 @@ import time
 from pathlib import Path, PurePath
 
 from agent import farewell, rescue
-from agent.debuggers import Attempt, Target
+from agent.debuggers import Target, attempt
 from agent.denied import YAMA, denied
 from agent.process import Process
 from agent.rescue import Notes
@@ -70,7 +70,7 @@ class Gdb:
     async def attach(self, target: Target) -> "GdbServer":
         """Tries whether gdbserver could, without stopping the process: that waits for the first client."""
         started = time.monotonic()
-        error = ""
+        failure: SquashError | None = None
         try:
             program = shutil.which(self._gdbserver)
             if program is None:
@@ -78,10 +78,10 @@ class Gdb:
             check(target.process)
             return GdbServer(target, program)
         except SquashError as refusal:
-            error = refusal.message
+            failure = refusal
             raise
         finally:
-            target.attempts.append(Attempt("gdbserver", time.monotonic() - started, error))
+            target.attempts.append(attempt("gdbserver", started, failure))
 
     async def recover(self, directory: Path) -> None:
         await asyncio.to_thread(_recover, directory / NOTES, GUARD)

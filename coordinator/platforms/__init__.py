@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from squash.errors import ApiError, SettingError, SquashError
 from squash.model import AttachmentSpec
+from squash.model import Container as KnownContainer
 from squash.reasons import Reason
 from squash.settings import CoordinatorSettings
 
@@ -31,6 +32,10 @@ class Platform(Protocol):
 
     async def locate(self, attachment: Mapping[str, Any]) -> Container:
         """Raises ApiError 404 when there is none or several that could be meant, 422 for an unfit value."""
+        ...
+
+    async def containers(self) -> list[KnownContainer]:
+        """Every container that runs, to choose from."""
         ...
 
 

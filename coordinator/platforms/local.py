@@ -10,6 +10,7 @@ from coordinator.platforms.choice import choose, shortened
 from squash import local
 from squash.errors import ApiError
 from squash.local import LocalProcess
+from squash.model import Container as KnownContainer
 from squash.reasons import Reason
 from squash.settings import CoordinatorSettings
 
@@ -35,6 +36,15 @@ class LocalPlatform:
         process = self._remembered(wanted) or self._search(wanted, await self._processes())
         completed = {**attachment, "pod": process.pod, "namespace": process.namespace, "container": process.container}
         return Container(process.image, self._node, completed)
+
+    async def containers(self) -> list[KnownContainer]:
+        found = {p[2:]: p for p in reversed(await self._processes())}
+        return [self._known(process) for process in sorted(found.values(), key=lambda p: p[2:])]
+
+    def _known(self, process: LocalProcess) -> KnownContainer:
+        named = {"pod": process.pod, "namespace": process.namespace, "container": process.container}
+        proxy = process.container in self._mesh_proxies
+        return KnownContainer(image=process.image, node=self._node, attachment=named, mesh_proxy=proxy)
 
     def _remembered(self, wanted: _Wanted) -> LocalProcess | None:
         process, since = self._found.get(wanted, (None, 0.0))

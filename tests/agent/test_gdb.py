@@ -143,7 +143,10 @@ async def test_attempts_are_told(running: Service) -> None:
     with pytest.raises(SquashError, match="not on the agent's PATH") as caught:
         await Gdb("no-such-gdbserver").attach(target)
     assert caught.value.reason is Reason.DEBUGGER_MISSING
-    assert [(a.strategy, bool(a.error)) for a in target.attempts] == [("gdbserver", False), ("gdbserver", True)]
+    assert [(a.strategy, a.reason) for a in target.attempts] == [
+        ("gdbserver", None),
+        ("gdbserver", Reason.DEBUGGER_MISSING),
+    ]
 
 
 @pytest.fixture

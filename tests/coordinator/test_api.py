@@ -492,3 +492,32 @@ def test_process_with_names_that_cannot_be_told_spoils_no_answer(shared: Coordin
     for pod in ("nobody", "long-image"):
         answer = shared.attach(pod)
         assert (answer.status_code, answer.json()["reason"]) == (404, "container_not_found")
+
+
+def test_containers_are_listed(shared: Coordinator, pods: Pods, pod: str, image: str) -> None:
+    pods.run(pod, "envoyproxy/envoy:1")
+    found = shared.http.get("/api/v2/container", params={"pod": pod}).json()
+    assert {(each["image"], each.get("mesh_proxy", False)) for each in found} == {
+        (image, False),
+        ("envoyproxy/envoy:1", True),
+    }
+    assert found[1]["attachment"] == {"pod": pod, "namespace": "default", "container": pod}
+    assert len(found) == 2
+    assert [each["image"] for each in shared.http.get("/api/v2/container", params={"image": image}).json()] == [image]
+    assert shared.http.get("/api/v2/container", params={"image": image, "namespace": "other"}).json() == []
+
+
+def test_a_leased_request_is_renewed_or_goes(own: Coordinator) -> None:
+    name = own.wish("some/image", lease=0.5)
+    renewed = own.http.post(f"{REQUESTS}/{name}/renew").json()
+    assert renewed["status"]["renewed"] >= renewed["status"]["created"]
+    own.until(lambda: own.http.get(f"{REQUESTS}/{name}").status_code == 404, "the end of the lease")
+    assert own.http.post(f"{REQUESTS}/{name}/renew").status_code == 404
+
+
+def test_detached_stays_to_be_looked_at(shared: Coordinator, pod: str) -> None:
+    name = shared.attached(pod)
+    shared.patch(name, state="attached")
+    assert shared.http.post(f"{ATTACHMENTS}/{name}/detach").json()["status"]["reason"] == "ended"
+    assert shared.http.get(f"{ATTACHMENTS}/{name}").json()["status"]["state"] == "error"
+    assert shared.http.post(f"{ATTACHMENTS}/nobody/detach").status_code == 404

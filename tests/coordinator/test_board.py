@@ -81,6 +81,86 @@ def test_a_request_for_a_namespace_is_for_that_one_alone() -> None:
     assert marked(on, attachment={"pod": "p", "namespace": "here"}).spec.debug_request == here.name
 
 
+def test_a_lease_that_is_not_renewed_ends_the_wait() -> None:
+    on = board()
+    wish(on, lease=30.0)
+    assert on.next_deadline() == 30
+    do(on, on.renew_request("made-1", 20))
+    assert (on.next_deadline(), on.pending) == (50, 1)
+    do(on, on.expire(50))
+    assert (on.requests, on.pending) == ({}, 0)
+
+
+def test_a_renewed_request_keeps_its_place_and_its_time_to_live() -> None:
+    on = board()
+    first = wish(on, lease=30.0)
+    wish(on)
+    do(on, on.renew_request(first.name, 10))
+    do(on, on.renew_request(first.name, 90))
+    assert on.next_deadline() == 100
+    assert marked(on, now=91).spec.debug_request == first.name
+
+
+def test_a_lease_that_runs_out_lets_go_what_is_held() -> None:
+    on = board()
+    wish(on, lease=30.0)
+    held = marked(on, holder="sidecar", now=10)
+    patch(on, held.name, state=State.ATTACHING)
+    assert on.next_deadline() == 30
+    do(on, on.expire(30))
+    status = on.attachment(held.name).status
+    assert (status.state, status.reason) == (State.ERROR, Reason.RELEASED)
+    assert "was not renewed" in (status.message or "")
+    assert not on.requests
+
+
+@pytest.mark.parametrize("end", [State.ATTACHED, State.ERROR])
+def test_a_lease_is_over_when_the_hold_may_end(end: State) -> None:
+    on = board()
+    request = wish(on, lease=30.0)
+    held = marked(on, now=10)
+    patch(on, held.name, state=end, now=20)
+    do(on, on.renew_request(request.name, 25))
+    do(on, on.expire(60))
+    assert on.attachment(held.name).status.state is end
+    assert request.name in on.requests
+    loaded = board()
+    loaded.apply(RequestChange(name, None, each) for name, each in on.requests.items())
+    loaded.apply(AttachmentChange(name, None, each) for name, each in on.attachments.items())
+    do(loaded, loaded.expire(60))
+    assert request.name in loaded.requests
+
+
+def test_leases_begin_anew_after_an_absence() -> None:
+    on = board()
+    wish(on, lease=30.0, ttl=5_000.0)
+    wish(on, ttl=5_000.0)
+    do(on, on.resume(1_000))
+    do(on, on.expire(1_029))
+    assert on.pending == 2
+    do(on, on.expire(1_030))
+    assert on.pending == 1
+
+
+def test_renewing_what_is_gone_is_refused() -> None:
+    with refusal(Reason.NOT_FOUND, 404):
+        board().renew_request("gone", 0)
+
+
+def test_detaching_keeps_the_object_whatever_its_state() -> None:
+    on = board()
+    wish(on)
+    held = marked(on)
+    assert do(on, on.detach_attachment(held.name, 1)).status.reason is Reason.RELEASED
+    wish(on)
+    done = marked(on, name="done")
+    patch(on, done.name, state=State.ATTACHED)
+    assert do(on, on.detach_attachment(done.name, 2)).status.reason is Reason.ENDED
+    assert not on.detach_attachment(done.name, 3).changes
+    with refusal(Reason.NOT_FOUND, 404):
+        on.detach_attachment("gone", 0)
+
+
 def refusal(reason: Reason, code: int) -> Any:
     return pytest.raises(ApiError, check=lambda error: (error.code, error.reason) == (code, reason))
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.attach import pick
+from agent.choice import AmbiguousError, pick
 from agent.debuggers import DebugServer, Target
 from agent.process import Process
 from squash.errors import SquashError
+from squash.model import AttachmentSpec
 from squash.reasons import Reason
 
 
@@ -34,6 +35,10 @@ def process(pid: int, comm: str, *cmdline: str) -> Process:
     return Process(pid, pid, 1, comm, f"/usr/bin/{comm}", cmdline or (comm,), 0, 0)
 
 
+def wanted(debugger: str = "", name: str = "", pid: int | None = None, only: bool = False) -> AttachmentSpec:
+    return AttachmentSpec(attachment={}, debugger=debugger, process_name=name, pid=pid, only_choice=only)
+
+
 SHELL = process(1, "sh", "sh", "-c", "exec things")
 PYTHON = process(2, "python3", "python3", "/app/pricing.py")
 WORKER = process(3, "python3", "python3", "/app/pricing.py", "--worker")
@@ -56,7 +61,7 @@ PLUGINS = {d.name: d for d in (Claims("debugpy", python3=0.9), Claims("gdb", pyt
 def test_the_best_claim_wins_and_then_the_oldest(
     processes: list[Process], debugger: str, name: str, expected: tuple[Process, str]
 ) -> None:
-    found, plugin = pick(processes, PLUGINS, debugger, name)
+    found, plugin = pick(processes, PLUGINS, wanted(debugger, name))
     assert (found, plugin.name) == expected
 
 
@@ -74,5 +79,23 @@ def test_a_choice_that_cannot_be_made_says_why(
     processes: list[Process], debugger: str, name: str, reason: Reason, says: str
 ) -> None:
     with pytest.raises(SquashError, match=says) as refusal:
-        pick(processes, PLUGINS, debugger, name)
+        pick(processes, PLUGINS, wanted(debugger, name))
     assert refusal.value.reason is reason
+
+
+def test_equals_are_told_to_whoever_wants_to_choose() -> None:
+    with pytest.raises(AmbiguousError, match=r"2 \(python3 pricing.py\), 3 \(python3 pricing.py\)") as refusal:
+        pick([SHELL, PYTHON, WORKER], PLUGINS, wanted(only=True))
+    assert refusal.value.reason is Reason.PROCESS_AMBIGUOUS
+    assert [(each.pid, each.debugger) for each in refusal.value.candidates] == [(2, "debugpy"), (3, "debugpy")]
+
+
+def test_a_pid_is_a_choice() -> None:
+    found, _ = pick([SHELL, PYTHON, WORKER], PLUGINS, wanted(pid=3, only=True))
+    assert found is WORKER
+    with pytest.raises(SquashError, match="no process with pid 99"):
+        pick([SHELL, PYTHON], PLUGINS, wanted(pid=99))
+
+
+def test_what_suits_best_needs_no_choice() -> None:
+    assert pick([SHELL, PYTHON, SERVER], PLUGINS, wanted(only=True))[0] is PYTHON
