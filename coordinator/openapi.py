@@ -200,6 +200,7 @@ OPERATIONS = (
         "Lists the containers that the platform knows",
         answer=list[Container],
         parameters=(_IMAGE, _POD, _NAMESPACE),
+        refusals={503: (Reason.RUNTIME_UNREACHABLE,)},
     ),
     Operation("healthz", "GET", "/healthz", "Whether the coordinator answers", answer=str, media="text/plain"),
     Operation(

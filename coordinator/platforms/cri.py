@@ -9,6 +9,7 @@ from typing import Any
 from coordinator.platforms import Container, refused, text
 from coordinator.platforms.choice import choose, shortened
 from squash.errors import ApiError, SquashError
+from squash.model import Container as KnownContainer
 from squash.reasons import Reason
 from squash.runtimes.cri import NAMESPACE, POD, Cri, CriContainer, find_socket
 from squash.settings import CoordinatorSettings
@@ -43,6 +44,18 @@ class CriPlatform:
         chosen = containers[choose(named, containers.keys(), self._mesh_proxies, f"pod {namespace}/{pod}")]
         exact = {**attachment, "pod": pod, "namespace": namespace, "container": chosen.name}
         return Container(chosen.image, self._node, exact, frozenset({chosen.image, chosen.image_ref}))
+
+    async def containers(self) -> list[KnownContainer]:
+        try:
+            found = await self._cri.running({})
+        except SquashError as error:
+            raise refused(error) from error
+        return [self._known(container) for container in found]
+
+    def _known(self, container: CriContainer) -> KnownContainer:
+        named = {"pod": container.pod, "namespace": container.namespace, "container": container.name}
+        proxy = container.name in self._mesh_proxies
+        return KnownContainer(image=container.image, node=self._node, attachment=named, mesh_proxy=proxy)
 
     async def _there(self) -> str:
         return shortened(f"{one.namespace}/{one.pod} ({one.name})" for one in await self._cri.running({}))

@@ -7,6 +7,7 @@ from typing import Any
 from coordinator.platforms import Container, refused, text
 from coordinator.platforms.choice import shortened
 from squash.errors import ApiError, SquashError
+from squash.model import Container as KnownContainer
 from squash.reasons import Reason
 from squash.runtimes.docker import LABELS, DockerContainer, Engine
 from squash.settings import CoordinatorSettings
@@ -36,6 +37,18 @@ class DockerPlatform:
             return await asyncio.to_thread(self._locate, wanted, attachment)
         except SquashError as error:
             raise refused(error) from error
+
+    async def containers(self) -> list[KnownContainer]:
+        try:
+            return [self._known(container) for container in await asyncio.to_thread(self._engine.running, {})]
+        except SquashError as error:
+            raise refused(error) from error
+
+    def _known(self, container: DockerContainer) -> KnownContainer:
+        told = {key: value for key in LABELS if (value := container.told(key))}
+        named = told | {"container": container.name, "id": container.id}
+        proxy = container.told("service") in self._left_out
+        return KnownContainer(image=container.image, node=self._node, attachment=named, mesh_proxy=proxy)
 
     def _locate(self, wanted: dict[str, str], attachment: Mapping[str, Any]) -> Container:
         found = self._engine.running(wanted)

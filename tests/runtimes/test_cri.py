@@ -130,6 +130,12 @@ async def test_platform_lists_what_there_is(pods: Pods, platform: CriPlatform) -
     assert f"{pods.namespace}/there (app)" in caught.value.message
 
 
+async def test_platform_lists_its_containers(pods: Pods, platform: CriPlatform) -> None:
+    pods.make("listed").run("app", TWO)
+    found = [one for one in await platform.containers() if one.attachment["namespace"] == pods.namespace]
+    assert [(one.image, one.node, one.attachment) for one in found] == [(TWO, "here", pods.named("listed", "app"))]
+
+
 async def test_platform_asks_which_of_several(pods: Pods, platform: CriPlatform) -> None:
     pod = pods.make("two")
     pod.run("a", TWO)

@@ -91,6 +91,13 @@ async def test_by_name_id_service_and_pod(shop: Shop, platform: DockerPlatform) 
     assert found[0].node == "here"
 
 
+async def test_the_containers_are_listed(shop: Shop, platform: DockerPlatform) -> None:
+    made, proxy = shop.serve("pricing"), shop.serve("envoy")
+    found = {one.attachment["id"]: one for one in await platform.containers()}
+    assert (await platform.locate(found[made.id].attachment)).attachment["id"] == made.id
+    assert [found[each.id].mesh_proxy for each in (made, proxy)] == [False, True]
+
+
 async def test_swarm_labels(shop: Shop, platform: DockerPlatform) -> None:
     made = shop.run("task", swarm_service=f"{shop.project}_web", task=f"{shop.project}_web.1")
     found = await platform.locate({"swarm_service": f"{shop.project}_web"})
