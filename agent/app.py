@@ -14,6 +14,7 @@ from agent.targets import Targets
 from agent.tunnel import Tunnel
 from squash import logs, options, serve
 from squash.client import AsyncClient
+from squash.credentials import Credentials
 from squash.errors import SettingError
 from squash.settings import AgentSettings
 from squash.tasks import spawn
@@ -23,8 +24,9 @@ DESCRIPTION = "Attaches native debuggers to the processes of this node when the 
 
 async def run(settings: AgentSettings) -> None:
     """Runs the agent until SIGTERM or SIGINT; every debugger is detached then. Raises SettingError."""
+    credentials = Credentials.of(settings.server_url, settings)
     places = Places(settings.runtime_dir)
-    async with AsyncClient(settings.server_url) as client:
+    async with AsyncClient(settings.server_url, credentials=credentials) as client:
         tools = Tools(
             agent=places.identity,
             settings=settings,
@@ -37,7 +39,7 @@ async def run(settings: AgentSettings) -> None:
         )
         loop = Loop(tools)
         work = spawn(loop.run(), "loop")
-        tunnel = spawn(Tunnel(settings.server_url, places.identity, loop.door).run(), "tunnel")
+        tunnel = spawn(Tunnel(settings.server_url, places.identity, loop.door, credentials).run(), "tunnel")
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
         serve.announce("squash-agent", f"node {settings.node}")

@@ -47,7 +47,7 @@ class Loop:
                     continue
                 pause = PAUSES[min(tries, len(PAUSES) - 1)]
                 tries += 1
-                self._log.warning("cannot watch the coordinator", error=error.message, pause=pause)
+                self._log.warning("cannot watch the coordinator", error=error.message, reason=error.reason, pause=pause)
                 await asyncio.sleep(pause)
                 continue
             since, tries = news.revision, 0

@@ -49,16 +49,18 @@ class Reporter:
             except (UnreachableError, ApiError) as error:
                 pause = PAUSES[min(tries, len(PAUSES) - 1)]
                 tries += 1
-                self._log.warning("coordinator cannot take it, trying again", error=error.message, pause=pause)
+                self._log.warning(
+                    "coordinator cannot take it, trying again", error=error.message, reason=error.reason, pause=pause
+                )
                 await asyncio.sleep(pause)
 
     async def _try(self, status: StatusPatch, *, again: bool) -> bool:
-        """Raises UnreachableError, and ApiError of a 5xx, when the coordinator cannot answer just now."""
+        """Raises UnreachableError, and ApiError of a 5xx or 401, when the coordinator cannot answer just now."""
         try:
             await self._client.send(patch_attachment(self._name, status))
         except ApiError as error:
-            if error.code >= 500:
-                raise
+            if error.code >= 500 or error.code == 401:
+                raise  # a token that expired can be exchanged; no process is left because of it
             if again and error.code == 409 and await self._stands(status):
                 return True
             self._log.info("step refused", reason=error.reason, message=error.message)
@@ -70,7 +72,7 @@ class Reporter:
         try:
             now = (await self._client.send(get_attachment(self._name))).status
         except ApiError as error:
-            if error.code >= 500:
+            if error.code >= 500 or error.code == 401:
                 raise
             return False
         return all(getattr(now, key) == value for key, value in status.fields())

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from agent.report import PAUSES
 from agent.streams import Stream
+from squash.credentials import Credentials
 from squash.errors import SquashError
 from squash.logs import Log
 from squash.reasons import Reason
@@ -35,10 +36,13 @@ class Door(Protocol):
 class Tunnel:
     """`door` tells where clients of an attachment's debug server come in; None: there is none."""
 
-    def __init__(self, url: str, agent: str, door: Callable[[str], Door | None]) -> None:
+    def __init__(
+        self, url: str, agent: str, door: Callable[[str], Door | None], credentials: Credentials | None = None
+    ) -> None:
         self._url = url
         self._agent = agent
         self._door = door
+        self._credentials = credentials
         self._log = Log("tunnel")
         self._streams: set[asyncio.Task[None]] = set()
 
@@ -48,15 +52,15 @@ class Tunnel:
         try:
             while True:
                 try:
-                    line = await dial(self._url, line_path(self._agent))
+                    line = await dial(self._url, line_path(self._agent), self._credentials)
                     tries = 0
                     await self._listen(line)
-                    cause = "it closed"
+                    cause, reason = "it closed", None
                 except SquashError as error:
-                    cause = error.message
+                    cause, reason = error.message, error.reason
                 pause = PAUSES[min(tries, len(PAUSES) - 1)]
                 tries += 1
-                self._log.warning("no line to the coordinator", error=cause, pause=pause)
+                self._log.warning("no line to the coordinator", error=cause, reason=reason, pause=pause)
                 await asyncio.sleep(pause)
         finally:
             await self._end_streams()
@@ -83,7 +87,7 @@ class Tunnel:
             await _decline(line, Declined(stream=call.stream, reason=error.reason, message=error.message))
             return
         try:
-            tunnel = await dial(self._url, stream_path(call.stream))
+            tunnel = await dial(self._url, stream_path(call.stream), self._credentials)
         except SquashError as error:
             log.warning("cannot dial for a stream", error=error.message)
             await local.close()

@@ -5,13 +5,13 @@ of its time for a call, which is what a thousand holds at once wait for.
 """
 
 import asyncio
-import ssl
 from typing import Any, TypeVar, cast
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 import httptools
 
 from squash.calls import Call, decode
+from squash.credentials import Credentials, anonymous
 from squash.errors import SettingError, UnreachableError
 
 T = TypeVar("T")
@@ -24,13 +24,13 @@ GRACE = 5.0
 class Http1Client:
     """`timeout` in seconds, for calls that neither wait nor name their own."""
 
-    def __init__(self, url: str, timeout: float = 10.0) -> None:
+    def __init__(self, url: str, timeout: float = 10.0, credentials: Credentials | None = None) -> None:
         self.url = url.rstrip("/")
         self._timeout = timeout
         parts = _split(url)
+        self._credentials = credentials or anonymous(url)
         self._host = parts.hostname or ""
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._port = parts.port or (443 if self._tls else 80)
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._base = parts.path.rstrip("/")
         self._authority = parts.netloc
         self._idle: list[_Connection] = []
@@ -75,7 +75,7 @@ class Http1Client:
     async def _connect(self) -> "_Connection":
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            lambda: _Connection(self._idle), self._host, self._port, ssl=self._tls
+            lambda: _Connection(self._idle), self._host, self._port, ssl=self._credentials.context()
         )
         return connection
 
@@ -87,7 +87,7 @@ class Http1Client:
         query = f"?{urlencode(call.params)}" if call.params else ""
         body = call.body or b""
         lines = [f"{call.method} {self._base}{call.path}{query} HTTP/1.1", f"host: {self._authority}"]
-        lines += [f"{name}: {value}" for name, value in call.headers.items()]
+        lines += [f"{name}: {value}" for name, value in (call.headers | self._credentials.headers()).items()]
         if call.body is not None or call.method in ("POST", "PATCH"):
             lines.append(f"content-length: {len(body)}")
         return "\r\n".join([*lines, "", ""]).encode("ascii") + body

@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 
 from squash import logs, serve
+from squash.credentials import Credentials
 from squash.errors import SettingError
 from squash.model import DebugAttachment
 from squash.options import die, load_or_exit
@@ -178,7 +179,7 @@ def main() -> None:
     settings = load_or_exit(SidecarSettings, "sidecar", "Holds marked requests for the Envoy next to it.")
     logs.setup(settings.log_level, settings.log_format)
     try:
-        client = Http1Client(settings.server_url)
+        client = Http1Client(settings.server_url, credentials=Credentials.of(settings.server_url, settings))
         template = render(settings.template, os.environ)
         uvloop.run(_serve(settings, client, template))
     except SettingError as error:

@@ -67,7 +67,7 @@ def _settings() -> Iterator[str]:
         yield f"## {name}\n"
         yield f"Table `[{program}]`.\n"
         table = (
-            (f"`{row.key}`", f"`{row.flag}`", f"`{row.env}`", _code(row.stated), row.help)
+            (f"`{row.key}`", _code(row.flag), f"`{row.env}`", _code(row.stated), row.help)
             for row in rows(settings, program)
         )
         yield from _table(("key", "flag", "environment", "default", "meaning"), table)

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from squash.access import IssuedToken, Token, TokenWish, TunnelWish
 from squash.errors import ApiError
 from squash.model import (
     AttachmentPatch,
@@ -128,6 +129,25 @@ def list_containers(
     """The containers that the platform knows."""
     params = _filters(image=image, pod=pod, namespace=namespace)
     return Call("GET", f"{BASE}/container", list[Container], params=params)
+
+
+def tunnel_token(name: str, *, read_only: bool = False) -> Call[IssuedToken]:
+    """A token that opens a tunnel to this attachment's debug server, and does nothing else."""
+    body = _encode(TunnelWish(read_only=read_only))
+    return Call("POST", _path("debugattachment", name) + "/token", IssuedToken, body)
+
+
+def create_token(wish: TokenWish) -> Call[IssuedToken]:
+    """The answer alone has the secret: the coordinator keeps none."""
+    return Call("POST", f"{BASE}/token", IssuedToken, _encode(wish))
+
+
+def list_tokens() -> Call[list[Token]]:
+    return Call("GET", f"{BASE}/token", list[Token])
+
+
+def revoke_token(name: str) -> Call[Token]:
+    return Call("DELETE", _path("token", name), Token)
 
 
 def changes(

@@ -31,6 +31,7 @@ from squash.calls import (
     release_attachment,
     renew_request,
 )
+from squash.credentials import Credentials, anonymous
 from squash.errors import SettingError, UnreachableError
 
 __all__ = [
@@ -63,20 +64,22 @@ GRACE = 5.0
 class _Transport:
     """What both clients share: how a call becomes a request, and an answer a value or an error."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, credentials: Credentials | None) -> None:
         self.url = url.rstrip("/")
         self._timeout = timeout
         if not self.url.startswith(("http://", "https://")):
             raise SettingError(f"server_url = {url!r} cannot be used: expected http://HOST:PORT or https://HOST:PORT")
+        self.credentials = credentials or anonymous(url)
 
     def _arguments(self, call: Call[Any]) -> dict[str, Any]:
+        self.credentials.context()
         late = self._timeout if call.wait is None else call.wait + GRACE
         return {
             "method": call.method,
             "url": self.url + call.path,
             "params": call.params,
             "content": call.body,
-            "headers": call.headers,
+            "headers": call.headers | self.credentials.headers(),
             "timeout": httpx.Timeout(late, connect=self._timeout),
         }
 
@@ -91,9 +94,9 @@ class _Transport:
 class Client(_Transport):
     """For the command line, scripts and tests. `timeout` in seconds, for calls that do not wait."""
 
-    def __init__(self, url: str, timeout: float = 10.0) -> None:
-        super().__init__(url, timeout)
-        self._http = httpx.Client(trust_env=False)
+    def __init__(self, url: str, timeout: float = 10.0, credentials: Credentials | None = None) -> None:
+        super().__init__(url, timeout, credentials)
+        self._http = httpx.Client(trust_env=False, verify=self.credentials.context() or True)
 
     def send(self, call: Call[T]) -> T:
         try:
@@ -117,10 +120,10 @@ class Client(_Transport):
 class AsyncClient(_Transport):
     """For the agent and the sidecar. `timeout` in seconds, for calls that do not wait."""
 
-    def __init__(self, url: str, timeout: float = 10.0) -> None:
-        super().__init__(url, timeout)
+    def __init__(self, url: str, timeout: float = 10.0, credentials: Credentials | None = None) -> None:
+        super().__init__(url, timeout, credentials)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        self._http = httpx.AsyncClient(trust_env=False, limits=limits)
+        self._http = httpx.AsyncClient(trust_env=False, limits=limits, verify=self.credentials.context() or True)
 
     async def send(self, call: Call[T], timeout: float | None = None) -> T:
         """`timeout` overrides the client's for this call."""

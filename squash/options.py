@@ -20,6 +20,7 @@ import msgspec
 
 from squash import __version__
 from squash.errors import SettingError
+from squash.secret import Secret
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class Row:
 
     key: str
     flag: str
+    """Empty for a secret: whoever lists the processes of a machine sees their arguments."""
     env: str
     default: str
     help: str
@@ -77,11 +79,13 @@ def setting(
 
 def rows(cls: type, program: str) -> Iterator[Row]:
     """The table of a program's settings; `program` is the name without `squash-`, like `agent`."""
+    types = get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
+        flag = "" if _inner(types[field.name]) is Secret else "--" + field.name.replace("_", "-")
         default = "" if field.default is dataclasses.MISSING else _show(field.default)
         env = field.metadata["env"] or f"SQUASH_{program}_{field.name}".upper()
         stated = field.metadata["stated"] or default
-        yield Row(field.name, "--" + field.name.replace("_", "-"), env, default, field.metadata["help"], stated)
+        yield Row(field.name, flag, env, default, field.metadata["help"], stated)
 
 
 def load(
@@ -92,7 +96,8 @@ def load(
     environ: Mapping[str, str] = os.environ,
 ) -> T:
     """The settings of `program`. Raises SettingError; `--help` and `--version` exit with 0."""
-    given = vars(_parser(program, description, list(rows(cls, program))).parse_args(argv))
+    switches = frozenset(key for key, wanted in get_type_hints(cls).items() if wanted is bool)
+    given = vars(_parser(program, description, list(rows(cls, program)), switches).parse_args(argv))
     path = given.pop("config") or environ.get("SQUASH_CONFIG")
     return settle(cls, program, given, Path(path) if path else None, environ)
 
@@ -122,7 +127,7 @@ def settle(
         elif row.default or _has_default(cls, row.key):
             continue
         else:
-            raise SettingError(f"{row.key} is missing: give {row.flag} or {row.env}")
+            raise SettingError(f"{row.key} is missing: give {' or '.join(filter(None, (row.flag, row.env)))}")
         values[row.key] = convert(raw, types[row.key], row.key, source)
     return cls(**values)
 
@@ -160,6 +165,8 @@ def read_file(path: Path, program: str, known: set[str]) -> dict[str, Any]:
 def convert(raw: Any, wanted: Any, key: str, source: str) -> Any:
     """`raw` as the type `wanted`, or a SettingError that names key, value and source."""
     wanted = _inner(wanted)
+    if wanted is Secret:
+        return _secret(raw, key, source)
     try:
         if isinstance(raw, str) and getattr(wanted, "__origin__", wanted) is tuple:
             raw = [part.strip() for part in raw.split(",") if part.strip()]
@@ -168,6 +175,14 @@ def convert(raw: Any, wanted: Any, key: str, source: str) -> Any:
         return msgspec.convert(raw, wanted, strict=False, dec_hook=_decode)
     except (ValueError, msgspec.ValidationError) as error:
         raise SettingError(f"{key} = {raw!r} (from {source}) cannot be used: {error}") from error
+
+
+def _secret(raw: Any, key: str, source: str) -> Secret:
+    """The chain of causes is cut: what they say may hold the value."""
+    try:
+        return Secret(str(raw))
+    except ValueError as error:
+        raise SettingError(f"{key} (from {source}) cannot be used: {error}") from None
 
 
 def _inner(wanted: Any) -> Any:
@@ -187,12 +202,15 @@ def _has_default(cls: type, key: str) -> bool:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple) and not isinstance(value, Address):
         return ",".join(map(str, value))
     return "" if value is None else str(value)
 
 
-def _parser(program: str, description: str, table: list[Row]) -> argparse.ArgumentParser:
+def _parser(program: str, description: str, table: list[Row], switches: frozenset[str]) -> argparse.ArgumentParser:
+    """`switches` are the keys of settings that are true when their flag stands alone."""
     parser = argparse.ArgumentParser(
         prog=f"squash-{program}",
         description=description,
@@ -202,7 +220,12 @@ def _parser(program: str, description: str, table: list[Row]) -> argparse.Argume
     parser.add_argument("--version", action="version", version=f"squash {__version__}")
     parser.add_argument("--config", metavar="FILE", help=f"TOML file with a table [{program}] (env SQUASH_CONFIG)")
     for row in table:
+        if not row.flag:
+            continue
         default = f", default {row.default}" if row.default else ""
         text = f"{row.help} (env {row.env}{default})".replace("%", "%%")
+        if row.key in switches:
+            parser.add_argument(row.flag, dest=row.key, nargs="?", const="true", metavar="true|false", help=text)
+            continue
         parser.add_argument(row.flag, dest=row.key, metavar=row.key.rsplit("_", 1)[-1].upper(), help=text)
     return parser

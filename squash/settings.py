@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from squash.options import Address, setting
+from squash.secret import Secret
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Patience = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
@@ -78,8 +79,40 @@ class CoordinatorSettings:
 
 
 @dataclass(frozen=True)
-class AgentSettings:
+class ClientSettings:
+    """What every program that calls the coordinator is told about it, under the same names."""
+
     server_url: str = setting(DEFAULT_SERVER_URL, "where the coordinator answers", env="SQUASH_SERVER_URL")
+    token: Secret | None = setting(
+        None,
+        "token that the coordinator knows this program by; it has no flag, for arguments can be seen by all",
+        env="SQUASH_TOKEN",
+        stated="none",
+    )
+    token_file: Path | None = setting(
+        None, "file with the token, read again when it changes; `token` wins", env="SQUASH_TOKEN_FILE", stated="none"
+    )
+    tls_ca: Path | None = setting(
+        None,
+        "certificates (PEM) of who may have signed the coordinator's",
+        env="SQUASH_TLS_CA",
+        stated="those of the system",
+    )
+    tls_certificate: Path | None = setting(
+        None, "certificate chain (PEM) to show the coordinator", env="SQUASH_TLS_CERTIFICATE", stated="none"
+    )
+    tls_key: Path | None = setting(
+        None, "its key (PEM), when it is not in the same file", env="SQUASH_TLS_KEY", stated="in tls_certificate"
+    )
+    insecure: bool = setting(
+        False,
+        "send the token without TLS to another machine, for where something else encrypts, such as a mesh",
+        env="SQUASH_INSECURE",
+    )
+
+
+@dataclass(frozen=True)
+class AgentSettings(ClientSettings):
     node: str = setting(socket.gethostname(), "the node whose attachments this agent serves", stated="the host's name")
     containers: str = setting(
         "local", "how processes of a container are found: local, cri, docker, or another installed plug-in"
@@ -104,8 +137,7 @@ class AgentSettings:
 
 
 @dataclass(frozen=True)
-class SidecarSettings:
-    server_url: str = setting(DEFAULT_SERVER_URL, "where the coordinator answers", env="SQUASH_SERVER_URL")
+class SidecarSettings(ClientSettings):
     listen: Address = setting(
         Address("127.0.0.1", 8603), "address that Envoy's cluster points to; port 0: any free one"
     )
@@ -133,6 +165,5 @@ class SidecarSettings:
 
 
 @dataclass(frozen=True)
-class SquashctlSettings:
-    server_url: str = setting(DEFAULT_SERVER_URL, "where the coordinator answers", env="SQUASH_SERVER_URL")
+class SquashctlSettings(ClientSettings):
     timeout: Patience = setting(60.0, "seconds that `wait` and `--wait` wait; 0 looks once", env="SQUASHCTL_TIMEOUT")

@@ -5,10 +5,15 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from squash import __version__
+from squash.access import IssuedToken
+from squash.calls import tunnel_token
+from squash.client import AsyncClient
+from squash.credentials import Credentials, anonymous
 from squash.errors import ApiError, SettingError, UnreachableError
 from squash.model import Refusal
 from squash.reasons import Reason
-from squash.tunnel import LONGEST
+from squash.secret import Secret
+from squash.tunnel import LONGEST, NOBODY, Guest, client_path
 
 OPEN = 15.0
 """Seconds for the answer to the handshake: the coordinator may wait for an agent meanwhile."""
@@ -18,14 +23,23 @@ CLOSE = 2.0
 """Seconds for a peer to answer the close of a connection that is over."""
 
 
-async def dial(url: str, path: str) -> ClientConnection:
-    """A connection to `path` of the coordinator at `url` (http or https). Raises ApiError, UnreachableError."""
+async def dial(
+    url: str, path: str, credentials: Credentials | None = None, token: Secret | None = None
+) -> ClientConnection:
+    """A connection to `path` of the coordinator at `url` (http or https). Raises ApiError, UnreachableError.
+
+    A `token` for this connection alone goes instead of that of the credentials.
+    """
     if not url.startswith(("http://", "https://")):
         raise SettingError(f"server_url = {url!r} cannot be used: expected http://HOST:PORT or https://HOST:PORT")
+    credentials = credentials or anonymous(url)
+    bearer = {"authorization": f"Bearer {token.reveal()}"} if token else credentials.headers()
     where = "ws" + url.rstrip("/").removeprefix("http") + path
     try:
         return await connect(
             where,
+            ssl=credentials.context(),
+            additional_headers=bearer,
             compression=None,
             proxy=None,
             user_agent_header=f"squash/{__version__}",
@@ -39,6 +53,21 @@ async def dial(url: str, path: str) -> ClientConnection:
         raise _refused(url, path, error) from error
     except (OSError, TimeoutError, WebSocketException, ValueError) as error:
         raise UnreachableError(f"{url}: {error or 'did not answer in time'}") from error
+
+
+async def dial_tunnel(
+    url: str, attachment: str, guest: Guest = NOBODY, credentials: Credentials | None = None
+) -> ClientConnection:
+    """A stream to the attachment's debug server. Raises ApiError, UnreachableError.
+
+    Where the coordinator is told who calls, it first gives a token that opens this one tunnel and nothing else.
+    """
+    token = None
+    if credentials and credentials.shown:
+        async with AsyncClient(url, credentials=credentials) as client:
+            issued: IssuedToken = await client.send(tunnel_token(attachment, read_only=guest.read_only))
+        token = Secret(issued.secret)
+    return await dial(url, client_path(attachment, guest), credentials, token)
 
 
 def _refused(url: str, path: str, error: InvalidStatus) -> ApiError:

@@ -68,8 +68,10 @@ def front(server: str | None, config: Path | None, as_json: bool, timeout: float
         settings = read_settings(server, config, timeout)
         # Imported here: it takes longer than everything that `--help` needs.
         from squash.client import Client  # noqa: PLC0415
+        from squash.credentials import Credentials  # noqa: PLC0415
 
-        with Client(settings.server_url) as client:
+        credentials = Credentials.of(settings.server_url, settings)
+        with Client(settings.server_url, credentials=credentials) as client:
             ready = Front(settings, client, output)
             try:
                 yield ready

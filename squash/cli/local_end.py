@@ -9,13 +9,14 @@ import threading
 from collections.abc import Callable
 
 from squash import procfs
+from squash.credentials import Credentials
 from squash.errors import SquashError
 from squash.options import Address
 from squash.reasons import Reason
 from squash.splice import Splice
 from squash.tasks import spawn
-from squash.tunnel import CHUNK, NOBODY, Guest, client_path
-from squash.websocket import dial
+from squash.tunnel import CHUNK, NOBODY, Guest
+from squash.websocket import dial_tunnel
 
 LEAVING = 1.0
 """Seconds that a client may still need to be gone when the next one comes."""
@@ -27,9 +28,18 @@ class LocalEnd:
     `note` is told, in words, of clients that come and go.
     """
 
-    def __init__(self, url: str, attachment: str, note: Callable[[str], None], guest: Guest = NOBODY) -> None:
+    def __init__(
+        self,
+        url: str,
+        attachment: str,
+        note: Callable[[str], None],
+        guest: Guest = NOBODY,
+        credentials: Credentials | None = None,
+    ) -> None:
         self._url = url
-        self._path = client_path(attachment, guest)
+        self._attachment = attachment
+        self._guest = guest
+        self._credentials = credentials
         self._note = note
         self._client: asyncio.Task[None] | None = None
         self._came = asyncio.Event()
@@ -41,7 +51,7 @@ class LocalEnd:
     async def once(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves one client until it leaves. Raises SquashError when that cannot be, or breaks off."""
         try:
-            tunnel = await dial(self._url, self._path)
+            tunnel = await dial_tunnel(self._url, self._attachment, self._guest, self._credentials)
         except BaseException:
             writer.transport.abort()
             raise

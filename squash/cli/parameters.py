@@ -4,11 +4,14 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from squash.errors import SquashError
+
+if TYPE_CHECKING:
+    from squash.credentials import Credentials
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _COMPLETION = 1.0
@@ -36,9 +39,17 @@ def age(seconds: float) -> str:
 def known_ids(incomplete: str) -> Iterator[tuple[str, str]]:
     """For the shell's completion: ids and what they are, as far as the coordinator tells at once."""
     from squash.cli.front import read_settings  # noqa: PLC0415 - only while completing
+    from squash.credentials import Credentials  # noqa: PLC0415
+
+    with contextlib.suppress(SquashError):
+        settings = read_settings()
+        yield from _known(settings.server_url, Credentials.of(settings.server_url, settings), incomplete)
+
+
+def _known(url: str, credentials: "Credentials", incomplete: str) -> Iterator[tuple[str, str]]:
     from squash.client import Client, list_attachments, list_requests  # noqa: PLC0415
 
-    with contextlib.suppress(SquashError), Client(read_settings().server_url, _COMPLETION) as client:
+    with Client(url, _COMPLETION, credentials) as client:
         for attachment in client.send(list_attachments()):
             if attachment.name.startswith(incomplete):
                 yield attachment.name, f"debug attachment of {attachment.spec.image}, {attachment.status.state}"

@@ -14,7 +14,7 @@ from squash.cli.describe import to_paste
 from squash.cli.follow import POLL, Goal, reached
 from squash.cli.front import Front
 from squash.cli.local_end import LocalEnd
-from squash.client import AsyncClient, changes
+from squash.client import AsyncClient, Client, changes
 from squash.errors import ApiError, SquashError, UnreachableError
 from squash.model import DebugAttachment
 from squash.options import Address
@@ -66,16 +66,18 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _stdio(squash: Front, attachment: DebugAttachment, guest: Guest) -> None:
-    await LocalEnd(squash.client.url, attachment.name, lambda _: None, guest).stdio()
+    client = squash.client
+    await LocalEnd(client.url, attachment.name, lambda _: None, guest, client.credentials).stdio()
 
 
 async def _port(
     squash: Front, attachment: DebugAttachment, sock: socket.socket, guest: Guest, *, only_one: bool
 ) -> None:
-    end = LocalEnd(squash.client.url, attachment.name, squash.output.note, guest)
+    client = squash.client
+    end = LocalEnd(client.url, attachment.name, squash.output.note, guest, client.credentials)
     _announce(squash, attachment, Address(*sock.getsockname()[:2]))
     serving = spawn(end.listen(sock, only_one=only_one), "local end")
-    watching = spawn(_over(squash.client.url, attachment.name), "end of the attachment")
+    watching = spawn(_over(client, attachment.name), "end of the attachment")
     try:
         await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -90,10 +92,10 @@ async def _port(
         squash.output.note(f"over: {failure.message}")
 
 
-async def _over(url: str, name: str) -> SquashError:
+async def _over(known: Client, name: str) -> SquashError:
     """Why the attachment is over, as soon as it is. A coordinator that is away is waited for."""
     since = ""
-    async with AsyncClient(url) as client:
+    async with AsyncClient(known.url, credentials=known.credentials) as client:
         while True:
             try:
                 news = await client.send(changes(since=since, names=[name], wait=POLL))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from squash import __version__
 from squash.errors import SettingError
 from squash.options import Address, convert, load, load_or_exit, rows, setting
+from squash.secret import Secret
 from squash.settings import Count, Positive
 
 
@@ -180,3 +181,36 @@ def test_what_only_this_machine_reaches(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example", "localhost.example", "fe80::1"])
 def test_what_other_machines_reach(host: str) -> None:
     assert not Address(host, 1).is_loopback
+
+
+@dataclass(frozen=True)
+class Vault:
+    code: Secret | None = setting(None, "what opens it")
+    locked: bool = setting(False, "whether it is shut")
+
+
+def test_secret_has_no_flag_and_is_never_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "squash.toml"
+    file.write_text('[vault]\ncode = "from-file"\n')
+    vault = load(Vault, "vault", "Keeps.", ("--config", str(file)), {"SQUASH_VAULT_CODE": "from-environment"})
+    assert vault.code
+    assert vault.code.reveal() == "from-environment"
+    assert "from-environment" not in f"{vault!r} {vault}"
+    assert load(Vault, "vault", "Keeps.", ("--config", str(file)), {}).code == Secret("from-file")
+    with pytest.raises(SystemExit):
+        load(Vault, "vault", "Keeps.", ("--code", "x"), {})
+    assert "--code" in capsys.readouterr().err
+    with pytest.raises(SettingError) as refused:
+        load(Vault, "vault", "Keeps.", (), {"SQUASH_VAULT_CODE": "with spaces in it"})
+    assert "code (from SQUASH_VAULT_CODE) cannot be used" in str(refused.value)
+    assert "spaces in it" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_switch_needs_no_value() -> None:
+    assert not load(Vault, "vault", "Keeps.", (), {}).locked
+    assert load(Vault, "vault", "Keeps.", ("--locked",), {}).locked
+    assert not load(Vault, "vault", "Keeps.", ("--locked", "false"), {"SQUASH_VAULT_LOCKED": "true"}).locked
+    assert load(Vault, "vault", "Keeps.", (), {"SQUASH_VAULT_LOCKED": "true"}).locked
+    with pytest.raises(SettingError, match="locked = 'perhaps'"):
+        load(Vault, "vault", "Keeps.", ("--locked", "perhaps"), {})

@@ -22,8 +22,8 @@ def test_each_is_documented(program: str, cls: type) -> None:
     for row in rows(cls, program):
         assert len(row.help) > 10
         assert not row.help.endswith(".")
-        assert row.env.startswith("SQUASH")
-        assert row.flag == "--" + row.key.replace("_", "-")
+        assert row.env.startswith("SQUASH") or row.env == "DOCKER_HOST"
+        assert row.flag == ("" if row.key == "token" else "--" + row.key.replace("_", "-"))
         assert row.stated
 
 
@@ -32,6 +32,10 @@ def test_one_setting_names_the_coordinator_everywhere() -> None:
         if program != "coordinator":
             row = next(row for row in rows(cls, program) if row.key == "server_url")
             assert (row.env, row.default) == ("SQUASH_SERVER_URL", settings.DEFAULT_SERVER_URL)
+        if program != "coordinator":
+            named = {row.key: row.env for row in rows(cls, program)}
+            for key in ("token", "token_file", "tls_ca", "tls_certificate", "tls_key", "insecure"):
+                assert named[key] == f"SQUASH_{key.upper()}"
     assert f"http://{CoordinatorSettings().listen}" == settings.DEFAULT_SERVER_URL
 
 
