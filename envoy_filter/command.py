@@ -10,6 +10,7 @@ from squash.options import convert, rows
 
 from .envoy import EnvoySettings, bootstrap, snippet
 from .front_end import FilterSettings
+from .shield import shield as shield_pieces
 from .yaml import dump, plain
 
 app = typer.Typer(name="envoy", help="Envoy configuration with the filter that holds marked requests.")
@@ -25,11 +26,6 @@ def _option(key: str, metavar: str) -> Any:
 def _help(key: str) -> str:
     row = _ROWS[key]
     return row.help + (f" [default: {row.stated}]" if row.stated else "")
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `config` a command of its own."""
 
 
 @app.command()
@@ -70,6 +66,21 @@ def config(
     except SettingError as error:
         typer.echo(f"squashctl: {error.message}", err=True)
         raise typer.Exit(2) from error
+    _print(rendered, as_json=as_json)
+
+
+@app.command()
+def shield(as_json: Annotated[bool, typer.Option("--json", help="JSON, without comments.")] = False) -> None:
+    """Print the filter for Envoys that call others: no timeout and no retry for marked requests.
+
+    Paste it into each Envoy on the way to the one that holds; that one needs nothing more.
+
+    Example: squashctl envoy shield > shield.yaml
+    """
+    _print(shield_pieces(), as_json=as_json)
+
+
+def _print(rendered: dict[str, Any], *, as_json: bool) -> None:
     typer.echo(json.dumps(plain(rendered), indent=2) if as_json else dump(rendered), nl=as_json)
 
 

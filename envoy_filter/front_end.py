@@ -74,7 +74,7 @@ def filters(settings: FilterSettings) -> list[dict[str, Any]]:
     match settings.front_end:
         case FrontEnd.LUA:
             source = {"default_source_code": {"inline_string": lua(settings)}}
-            return [_when_marked(FILTER, "lua", "lua.v3.Lua", source)]
+            return [when_marked(FILTER, "lua", "lua.v3.Lua", source)]
         case FrontEnd.GRPC:
             # What the sidecar answers replaces what the filter behind has put there.
             return [_noting(), _ext_authz(_over_grpc(settings)), _saying("OVERWRITE_IF_EXISTS_OR_ADD")]
@@ -132,7 +132,7 @@ def _ext_authz(service: dict[str, Any]) -> dict[str, Any]:
         "allowed_headers": Commented("Besides method, path and authority.", {"patterns": told}),
         "disallowed_headers": Commented("Envoy would tell it by itself.", {"patterns": [{"exact": "authorization"}]}),
     }
-    return _when_marked(FILTER, "ext_authz", "ext_authz.v3.ExtAuthz", config | service)
+    return when_marked(FILTER, "ext_authz", "ext_authz.v3.ExtAuthz", config | service)
 
 
 def _over_grpc(settings: FilterSettings) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _noting() -> dict[str, Any]:
     # their matchers; this note is there only if the request was marked and came this far.
     note = {"metadata_namespace": "squash", "value": {"result": _UNREACHABLE}}
     metadata = Commented("What the response says unless the sidecar has answered.", [note])
-    return _when_marked(f"{FILTER}_note", "set_metadata", "set_metadata.v3.Config", {"metadata": metadata})
+    return when_marked(f"{FILTER}_note", "set_metadata", "set_metadata.v3.Config", {"metadata": metadata})
 
 
 def _saying(action: str) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _cleaning() -> dict[str, Any]:
 
 def _mutation(name: str, comment: str, mutation: dict[str, Any]) -> dict[str, Any]:
     config = {"mutations": {"response_mutations": Commented(comment, [mutation])}}
-    return _when_marked(f"{FILTER}_{name}", "header_mutation", "header_mutation.v3.HeaderMutation", config)
+    return when_marked(f"{FILTER}_{name}", "header_mutation", "header_mutation.v3.HeaderMutation", config)
 
 
 # -- the matcher ------------------------------------------------------------------------------------
@@ -196,7 +196,8 @@ ANY_BYTES = r"\C"
 BAGGAGE_MARKS = {"google_re2": {}, "regex": PATTERN.replace(".", ANY_BYTES)}
 
 
-def _when_marked(name: str, extension: str, config_type: str, config: dict[str, Any]) -> dict[str, Any]:
+def when_marked(name: str, extension: str, config_type: str, config: dict[str, Any]) -> dict[str, Any]:
+    """A filter of this name that only marked requests pass."""
     marks = [_bears(MARK, {"google_re2": {}, "regex": ANY_BYTES + "*"}), _bears(BAGGAGE, BAGGAGE_MARKS)]
     skip = {
         "name": "skip",

@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -52,9 +54,13 @@ _log = Log("holds")
 class Held:
     """One hold, and what its caller waits for."""
 
-    def __init__(self, hold: Hold, marked: MarkedRequest) -> None:
+    def __init__(self, hold: Hold, marked: MarkedRequest, attachment: DebugAttachment) -> None:
         loop = asyncio.get_running_loop()
         self.hold = hold
+        self.began = time.time_ns()
+        """Unix time in nanoseconds."""
+        self.attachment = attachment
+        """As the coordinator gave it back; until then, as it is asked for."""
         self.marked = marked
         self.request = marked.held
         self.placed: asyncio.Future[None] = loop.create_future()
@@ -66,12 +72,19 @@ class Held:
 
 
 class Holds:
-    """`template` is the attachment that each marked request creates."""
+    """`template` is the attachment that each marked request creates; `ended` is called with each hold that is over."""
 
-    def __init__(self, client: Http1Client, template: DebugAttachment, settings: SidecarSettings) -> None:
+    def __init__(
+        self,
+        client: Http1Client,
+        template: DebugAttachment,
+        settings: SidecarSettings,
+        ended: Callable[[Held], None] = lambda held: None,
+    ) -> None:
         self._client = client
         self._template = template
         self._settings = settings
+        self._ended = ended
         self._holder = f"sidecar-{secrets.token_hex(8)}"
         self._open: dict[str, Held] = {}
         self._stopping = False
@@ -92,7 +105,7 @@ class Holds:
             request_timeout=settings.request_timeout,
             attachment_timeout=settings.attachment_timeout,
         )
-        held = Held(hold, request)
+        held = Held(hold, request, self._template)
         full = len(self._open) >= settings.max_holds
         self._open[hold.name] = held
         self._feed(held, Overloaded() if full else Marked())
@@ -155,6 +168,7 @@ class Holds:
         del self._open[held.hold.name]
         self._watch.discard(held.hold.name)
         self.metrics.ended(result)
+        self._ended(held)
         _log.info(
             "let go",
             hold=held.hold.name,
@@ -203,6 +217,7 @@ class Holds:
         if code != 201 or attachment.name != held.hold.name:
             held.problem = f"expected 201 and the attachment {held.hold.name}, but got {code} and {attachment.name!r}"
             return Refused(Reason.COORDINATOR_REFUSED)
+        held.attachment = attachment
         return Created(attachment)
 
     def _attachment(self, held: Held) -> DebugAttachment:

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -33,6 +33,9 @@ from .http1 import Http1Client
 from .onward import onward
 from .protocol import NeverRefusing
 from .template import render
+
+if TYPE_CHECKING:
+    from .spans import Spans
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -155,11 +158,27 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 async def _serve(settings: SidecarSettings, client: Http1Client, template: DebugAttachment) -> None:
-    holds = Holds(client, template, settings)
+    spans = _spans(settings)
+    holds = Holds(client, template, settings, *([spans.ended] if spans else []))
     async with _grpc(settings, holds):
         with serve.bind(settings.listen, "--listen") as sock:
             await serve.run(Sidecar(holds), sock, "squash-sidecar", holds.stop, protocol=NeverRefusing)
     await holds.close()
+    if spans:
+        await spans.close()
+
+
+def _spans(settings: SidecarSettings) -> "Spans | None":
+    if settings.otlp_endpoint is None:
+        return None
+    try:
+        from .spans import Spans  # noqa: PLC0415 - large, and not always installed
+    except ImportError as error:
+        raise SettingError(
+            f"otlp_endpoint = {settings.otlp_endpoint!r} cannot be used: {error}; "
+            "install it with: pip install squash[otel]"
+        ) from error
+    return Spans(settings.otlp_endpoint)
 
 
 def _grpc(settings: SidecarSettings, holds: Holds) -> contextlib.AbstractAsyncContextManager[object]:

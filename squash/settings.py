@@ -146,6 +146,12 @@ class SidecarSettings(ClientSettings):
         "address to answer Envoy's ext_authz over gRPC on, as well (needs `squash[grpc]`); not without it",
         stated="none",
     )
+    otlp_endpoint: str | None = setting(
+        None,
+        "base URL of an OpenTelemetry collector that takes OTLP over HTTP, like http://127.0.0.1:4318: each hold "
+        "becomes a span of its request's trace (needs `squash[otel]`); none are made without it",
+        stated="none",
+    )
     template: str = setting(
         TEMPLATE,
         "JSON body of the attachment that a marked request creates; {{ NAME }} becomes that environment variable",

@@ -1,9 +1,10 @@
 """Objects in words."""
 
 import json
+import time
 from collections.abc import Iterator
 
-from squash.model import DebugAttachment, DebugRequest
+from squash.model import DebugAttachment, DebugRequest, Outcome, Phase, State
 from squash.options import Address
 
 
@@ -14,7 +15,32 @@ def place(attachment: DebugAttachment) -> str:
     text = f"container {where} on node {spec.node}" if spec.node else f"container {where}"
     if spec.held and spec.held.path:
         text += f", held: {spec.held.method or ''} {spec.held.path}".replace(":  ", ": ")
+        if spec.held.budget:
+            text += f"; its caller gives up after {spec.held.budget:g} s"
     return text
+
+
+def budget(attachment: DebugAttachment, now: float) -> float | None:
+    """Seconds that the caller of the held request still waits, at Unix time `now`; below 0 when it gave up.
+
+    None when it told no deadline, or nobody waits for its answer any more.
+    """
+    status, held = attachment.status, attachment.spec.held
+    since = (status.times or {}).get(State.NONE.value)
+    over = status.state is State.ERROR or status.phase is Phase.DETACHED or status.outcome is Outcome.CALLER_GONE
+    if over or since is None or held is None or held.budget is None:
+        return None
+    return since + held.budget - now
+
+
+def patience(attachment: DebugAttachment, now: float) -> str:
+    """The pause budget in words; empty when there is none."""
+    left = budget(attachment, now)
+    if left is None:
+        return ""
+    if left < 0:
+        return f"the caller gave up {-left:.0f} s ago, by its own deadline"
+    return f"{left:.0f} s left before the caller gives up"
 
 
 def container(attachment: DebugAttachment) -> str:
@@ -63,6 +89,7 @@ def attachment_lines(attachment: DebugAttachment) -> Iterator[str]:
         "process": status.pid,
         "debugger": status.debugger or spec.debugger,
         "connect": connection(attachment),
+        "pause budget": patience(attachment, time.time()),
         "reason": f"{status.reason}: {status.message or status.reason.meaning}" if status.reason else None,
     }
     return (f"{key:<17} {value}" for key, value in facts.items() if value)

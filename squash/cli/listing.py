@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from squash import __version__
-from squash.cli.describe import container
+from squash.cli.describe import budget, container
 from squash.cli.exits import exit_of
 from squash.cli.front import Config, Front, Json, Server, front
 from squash.cli.output import drawn
@@ -134,7 +134,7 @@ def _text(kind: str, objects: Sequence[DebugAttachment] | Sequence[DebugRequest]
 
 
 _HEADS = {
-    "attachments": ("ID", "STATE", "PHASE", "CONTAINER", "IMAGE", "DEBUGGER", "AGE", "CONNECT OR REASON"),
+    "attachments": ("ID", "STATE", "PHASE", "CONTAINER", "IMAGE", "DEBUGGER", "AGE", "BUDGET", "CONNECT OR REASON"),
     "requests": ("ID", "STATE", "IMAGE", "DEBUGGER", "AGE", "DEBUG ATTACHMENT"),
 }
 
@@ -151,7 +151,9 @@ def _row(each: DebugAttachment | DebugRequest, short: bool) -> tuple[str, ...]:
     since = age(now - (status.times or {}).get(State.NONE.value, now))
     ends = status.reason or status.debug_server_address or "-"
     debugger = status.debugger or spec.debugger or "any"
-    return name, status.state, status.phase or "-", container(each), spec.image or "-", debugger, since, ends
+    left = budget(each, now)
+    waits = "-" if left is None else age(max(0.0, left))
+    return name, status.state, status.phase or "-", container(each), spec.image or "-", debugger, since, waits, ends
 
 
 def _id(name: str, short: bool) -> str:

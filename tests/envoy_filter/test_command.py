@@ -46,6 +46,14 @@ def test_each_front_end(front_end: str) -> None:
     assert f"{front_end}_service" in str(pasted) or front_end == "lua"
 
 
+def test_shield() -> None:
+    text = CliRunner().invoke(app, ["shield"]).stdout
+    assert text.startswith("# Goes before the router")
+    assert "x-envoy-max-retries" in text
+    as_json = CliRunner().invoke(app, ["shield", "--json"]).stdout
+    assert json.loads(as_json) == yaml.safe_load(text)
+
+
 def test_snippet_needs_no_addresses() -> None:
     done = run("--snippet", "--sidecar-cluster", "mine", "--request-timeout", "2", "--attachment-timeout", "30")
     assert done.exit_code == 0

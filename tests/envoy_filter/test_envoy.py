@@ -12,6 +12,7 @@ import yaml
 
 from envoy_filter.envoy import EnvoySettings, bootstrap, snippet
 from envoy_filter.front_end import FilterSettings, FrontEnd, lua
+from envoy_filter.shield import shield
 from envoy_filter.yaml import dump, plain
 from squash import serve
 from squash.mark import BAGGAGE
@@ -47,6 +48,15 @@ def test_envoy_takes_it(given: dict[str, Any], tmp_path: Path, front_end: FrontE
     checked = validate(bootstrap(settings(**given, front_end=front_end)), tmp_path)
     assert checked.returncode == 0, checked.stderr
     assert "deprecated" not in checked.stderr.lower()
+
+
+def test_envoy_takes_the_shield(tmp_path: Path) -> None:
+    config = plain(bootstrap(settings()))
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["http_filters"][:0] = shield()["http_filters"].value
+    checked = validate(config, tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert yaml.safe_load(dump(shield())) == plain(shield())
 
 
 @pytest.mark.parametrize("name", ["nowhere", 'odd"name\\'])
