@@ -173,3 +173,6 @@ class SidecarSettings(ClientSettings):
 @dataclass(frozen=True)
 class SquashctlSettings(ClientSettings):
     timeout: Patience = setting(60.0, "seconds that `wait` and `--wait` wait; 0 looks once", env="SQUASHCTL_TIMEOUT")
+    console_history: bool = setting(
+        True, "whether the console keeps what was typed, in $XDG_STATE_HOME/squash/console-history (mode 0600)"
+    )

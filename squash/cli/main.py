@@ -13,6 +13,7 @@ import typer
 
 from squash import __version__
 from squash.cli import connect, debug, ending, listing
+from squash.cli.console import command
 from squash.cli.exits import Exit
 from squash.cli.output import Output
 
@@ -79,6 +80,14 @@ app.command(
         "gdb -ex 'target remote | squashctl connect 5f3c --stdio'",
     ),
 )(connect.connect)
+app.command(
+    "console",
+    epilog=_examples(
+        "squashctl console 5f3c",
+        "squashctl console 5f3c -b 'app.py:31 if total > 9' --go",
+        "printf 'where\\np total\\n' | squashctl console 5f3c -b app.py:31 --go --json",
+    ),
+)(command.console)
 app.command("release", epilog=_examples("squashctl release 5f3c"))(ending.release)
 app.command("delete", epilog=_examples("squashctl delete 5f3c 77ab", "squashctl delete 5f3c --json"))(ending.delete)
 app.command("version")(listing.version)

@@ -77,7 +77,7 @@ async def _port(
     end = LocalEnd(client.url, attachment.name, squash.output.note, guest, client.credentials)
     _announce(squash, attachment, Address(*sock.getsockname()[:2]))
     serving = spawn(end.listen(sock, only_one=only_one), "local end")
-    watching = spawn(_over(client, attachment.name), "end of the attachment")
+    watching = spawn(over(client, attachment.name), "end of the attachment")
     try:
         await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -92,7 +92,7 @@ async def _port(
         squash.output.note(f"over: {failure.message}")
 
 
-async def _over(known: Client, name: str) -> SquashError:
+async def over(known: Client, name: str) -> SquashError:
     """Why the attachment is over, as soon as it is. A coordinator that is away is waited for."""
     since = ""
     async with AsyncClient(known.url, credentials=known.credentials) as client:
