@@ -25,6 +25,7 @@ DESCRIPTION = "Attaches native debuggers to the processes of this node when the 
 async def run(settings: AgentSettings) -> None:
     """Runs the agent until SIGTERM or SIGINT; every debugger is detached then. Raises SettingError."""
     credentials = Credentials.of(settings.server_url, settings)
+    check_debug_listen(settings)
     places = Places(settings.runtime_dir)
     async with AsyncClient(settings.server_url, credentials=credentials) as client:
         tools = Tools(
@@ -48,6 +49,16 @@ async def run(settings: AgentSettings) -> None:
         tunnel.cancel()
         await asyncio.wait({tunnel})
     places.close()
+
+
+def check_debug_listen(settings: AgentSettings) -> None:
+    """Raises SettingError for an address at which anybody could control what is debugged, unless that is wished."""
+    address = settings.debug_listen
+    if address and not address.is_loopback and not settings.insecure_debug_listen:
+        raise SettingError(
+            f"debug_listen = '{address}' would let other machines control what is debugged: choose an address of "
+            "127.0.0.1, or say --insecure-debug-listen; `squashctl connect` reaches debug servers from anywhere"
+        )
 
 
 def main() -> None:

@@ -11,13 +11,15 @@ from agent.containers import Containers
 from agent.debuggers import Debugger, DebugServer, Target
 from agent.places import Places
 from agent.process import Process
+from agent.protocols.interpreter import Event
 from agent.report import Reporter
-from agent.sessions import Session
+from agent.sessions import Doors, Ears, Session
 from agent.targets import Targets
+from agent.terms import Terms
 from squash.client import AsyncClient
 from squash.errors import SquashError
 from squash.logs import Log
-from squash.model import Attempt, DebugAttachment, HoldUntil, Phase, State, StatusPatch
+from squash.model import LONGEST_TEXT, Attempt, DebugAttachment, HoldUntil, Phase, State, StatusPatch
 from squash.reasons import Reason
 from squash.settings import AgentSettings
 from squash.tasks import spawn
@@ -53,7 +55,10 @@ class Attachment:
         self._ending: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
         self._reporter = Reporter(tools.client, wanted.name, self._log, lambda: self.end(Reason.DELETED))
         self._attached = False
+        self._phase = Phase.LOCATED
+        """The furthest that was reported."""
         self._told = False
+        self._by_hand = bool(wanted.spec.ready_by_hand)
         self._hurry = asyncio.Event()
         self._process: Process | None = None
         """The process that this attachment has taken."""
@@ -171,20 +176,22 @@ class Attachment:
         return server
 
     async def _serve(self, debugger: Debugger, server: DebugServer, process: Process, socket: Path) -> Reason:
+        spec, settings = self._wanted.spec, self._tools.settings
         session = Session(
             server,
             debugger.protocol,
-            socket,
+            Doors(socket, settings.debug_listen, settings.insecure_debug_listen, process.uid),
             self._log,
-            on_connected=lambda: self._report(phase=Phase.CLIENT_CONNECTED),
-            on_ready=self._ready,
+            Terms(read_only=bool(spec.read_only), allow_terminate=bool(spec.allow_terminate)),
+            Ears(self._connected, self._left, self._ready, self._note),
         )
         address = await session.listen()
         self.door = session
-        at_once = self._wanted.spec.hold_until is not HoldUntil.READY
+        at_once = spec.hold_until is not HoldUntil.READY
         self._attached = at_once
         self._report(phase=Phase.LISTENING, debug_server_address=address, state=State.ATTACHED if at_once else None)
-        settings = self._tools.settings
+        if self._by_hand:
+            self.say_ready()
         serving = spawn(session.run(settings.first_client, settings.client_grace), "session")
         try:
             await asyncio.wait({serving, self._ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -198,15 +205,36 @@ class Attachment:
         reason = serving.result()
         return Reason.PROCESS_GONE if reason is Reason.DEBUGGER_DIED and not process.alive else reason
 
+    def _connected(self, client: str) -> None:
+        self._report(phase=Phase.CLIENT_CONNECTED, client=client[:LONGEST_TEXT] or "somebody")
+
+    def _left(self) -> None:
+        self._report(client="")
+
     def _ready(self, remarks: str) -> None:
-        if self._attached:
-            self._report(phase=Phase.READY, message=remarks[:LONGEST_MESSAGE] or None)
-        else:
-            self._attached = True
-            self._report(phase=Phase.READY, state=State.ATTACHED, message=remarks[:LONGEST_MESSAGE] or None)
+        state = None if self._attached else State.ATTACHED
+        self._attached = True
+        self._report(phase=Phase.READY, state=state, message=remarks[:LONGEST_MESSAGE] or None)
+
+    def say_ready(self) -> None:
+        """A developer says by hand that everything is ready; counts once there is a debug server."""
+        self._by_hand = True
+        if self.door and not self._attached:
+            self._ready("said to be ready by hand")
+
+    def _note(self, client: str, event: Event) -> None:
+        self._log.info("session", client=client or None, action=event.action, detail=event.detail or None)
 
     def _report(self, **fields: object) -> None:
+        phase = fields.get("phase")
+        if isinstance(phase, Phase):
+            if phase.rank <= self._phase.rank:
+                fields = {**fields, "phase": None}  # a later client does again what an earlier one did
+            else:
+                self._phase = phase
         given = {key: value for key, value in fields.items() if value is not None}
+        if not given:
+            return
         self._log.info("step", **given)
         self._reporter.report(StatusPatch(**given))  # type: ignore[arg-type]
 

@@ -17,10 +17,11 @@ import sys
 import time
 from pathlib import Path
 
-from agent import rescue, rsp
+from agent import rescue, rsp, verdicts
 from agent.farewell import Channel, LostError, Peer, forget
 from agent.rescue import Notes, Who
-from agent.rsp import Action
+from agent.terms import Terms
+from agent.verdicts import Action, Verdict
 
 ORDERLY, RESCUED, REFUSED, STUCK = 0, 3, 4, 5
 """Exit status: detached in good order; freed without gdbserver's help; never attached; perhaps not free."""
@@ -31,7 +32,7 @@ BACKLOG = 262_144
 
 
 class Guard(Peer):
-    def __init__(self, pid: int, path: Path, gdbserver: str) -> None:
+    def __init__(self, pid: int, path: Path, gdbserver: str, terms: Terms) -> None:
         target, guard = Who.of(pid), Who.of(os.getpid())
         if target is None or guard is None:
             raise LostError(f"process {pid} is gone")
@@ -40,13 +41,14 @@ class Guard(Peer):
         server, words = spawn(gdbserver, pid, path)
         super().__init__(notes._replace(server=server), path)
         self._notes.save(path)
+        self._terms = terms
         self._stderr = Channel(words, words)
         self._client = Channel(0, 0)
         self._from_client = rsp.Splitter()
         self._attached = False
         self._words = b""
         self._swallow = 0
-        self._leave: rsp.Verdict | None = None
+        self._leave: Verdict | None = None
 
     def run(self) -> int:
         """The exit status."""
@@ -56,6 +58,8 @@ class Guard(Peer):
             while not self._attached:
                 self._server_tokens(self._wait(deadline))
             self.take_leave(deadline)
+            if self._leave and self._leave.action is Action.KILL:
+                self._kill()
             status, words = ORDERLY, ""
         except (LostError, rsp.ViolationError) as error:
             status, words = RESCUED if self._attached else REFUSED, str(error)
@@ -71,6 +75,13 @@ class Guard(Peer):
             self._client.write(rsp.packet(self._leave.answer))
         self._flush()
         return status
+
+    def _kill(self) -> None:
+        """Ends the process, which nobody traces any more."""
+        target = self._notes.target
+        if target.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(target.pid, signal.SIGKILL)
 
     def _flush(self) -> None:
         """The last words to the client, if it still listens."""
@@ -154,7 +165,10 @@ class Guard(Peer):
             self._client_asks(token, rsp.body(token))
 
     def _client_asks(self, token: bytes, text: bytes) -> None:
-        action, answer = self._talk.judge(text)
+        talk = self._talk
+        action, answer = verdicts.judge(
+            text, self._notes.target.pid, self._terms, signal=talk.signal, named_errors=talk.named_errors
+        )
         if action is Action.FORWARD:
             self._remember(text)
             self._talk.sends(text)
@@ -162,8 +176,8 @@ class Guard(Peer):
             return
         if self._talk.acks:
             self._client.write(b"+")
-        if action is Action.END:
-            self._leave = rsp.Verdict(action, answer)
+        if action in (Action.END, Action.KILL):
+            self._leave = Verdict(action, answer)
         elif answer is not None:
             self._swallow += self._talk.acks
             self._client.write(rsp.packet(answer))
@@ -230,15 +244,15 @@ def spawn(gdbserver: str, pid: int, path: Path) -> tuple[Who, int]:
 
 
 def main() -> None:
-    """Arguments: the pid, the path for the notes, the gdbserver program."""
+    """Arguments: the pid, the path for the notes, the gdbserver program, the names of the terms that hold."""
     # Ctrl-C and the end of the agent's service must not come between a process and its release.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # What the agent may have let through must not live on in gdbserver, where it would hide the end of a pipe.
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    pid, notes, gdbserver = sys.argv[1:]
+    pid, notes, gdbserver, *terms = sys.argv[1:]
     try:
-        guard = Guard(int(pid), Path(notes), gdbserver)
+        guard = Guard(int(pid), Path(notes), gdbserver, Terms(**dict.fromkeys(terms, True)))
     except (LostError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(REFUSED)

@@ -69,6 +69,8 @@ class Loop:
         if known:
             if status.state is State.ERROR:
                 known[0].end(status.reason or Reason.RELEASED, told=True)
+            elif attachment.spec.ready_by_hand:
+                known[0].say_ready()
             elif status.state is State.NONE:
                 self._anew[name] = attachment
         elif status.state is State.NONE:

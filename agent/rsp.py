@@ -5,7 +5,6 @@ only: the guard runs without site-packages.
 """
 
 import re
-from enum import Enum
 from typing import NamedTuple
 
 LONGEST = 4 * 1024 * 1024
@@ -13,14 +12,6 @@ LONGEST = 4 * 1024 * 1024
 
 INTERRUPT = b"\x03"
 OK = b"OK"
-_EPERM = b"F-1,1"
-_REFUSED = {
-    b"vRun": b"E01",
-    b"vAttach": b"E01",
-    b"QNonStop:1": b"",
-    b"vFile:pwrite:": _EPERM,
-    b"vFile:unlink:": _EPERM,
-}
 _RUN = re.compile(rb"(.)\*(.)", re.DOTALL)
 _THREAD = re.compile(rb";thread:([p0-9a-f.]+);")
 _FORK = re.compile(rb"[0-9a-f;]v?fork:p?([0-9a-f]+)")
@@ -33,6 +24,11 @@ class ViolationError(Exception):
 
 def packet(body: bytes) -> bytes:
     return b"$%b#%02x" % (body, sum(body) & 0xFF)
+
+
+def error(words: str, *, named: bool) -> bytes:
+    """An answer that refuses. `named`: with its words, which not every gdb takes; the number alone is EPERM's."""
+    return b"E." + re.sub(rb"[#$}*\x80-\xff]", b"?", words.encode()) if named else b"E01"
 
 
 def body(token: bytes) -> bytes:
@@ -100,23 +96,6 @@ class Point(NamedTuple):
         return b"z%d,%x,%x" % self
 
 
-class Action(Enum):
-    FORWARD = "forward"
-    ANSWER = "answer"
-    """Not passed on: answered in gdbserver's place."""
-    END = "end"
-    """The client takes its leave: everything is undone before the answer."""
-
-
-class Verdict(NamedTuple):
-    action: Action
-    answer: bytes | None = None
-    """None: this packet has no answer."""
-
-
-FORWARD = Verdict(Action.FORWARD)
-
-
 class Conversation:
     """What is known of gdbserver from the packets that went by."""
 
@@ -129,6 +108,10 @@ class Conversation:
         self.running = False
         """The answer due is a stop reply: the process runs until then."""
         self.exited = False
+        self.signal = b""
+        """With which the process stopped last: two hexadecimal digits, as gdb counts signals."""
+        self.named_errors = False
+        """The client takes errors in words."""
         self.points: dict[Point, None] = {}
         """Inserted, or perhaps inserted; in the order of insertion."""
         self.children: set[int] = set()
@@ -138,24 +121,12 @@ class Conversation:
     def detach(self) -> bytes:
         return b"D;%x" % self._pid if self.multiprocess else b"D"
 
-    def judge(self, text: bytes) -> Verdict:
-        """What to do with a client's packet: none may kill the process, start others or write files here."""
-        # gdb's `kill` means the process that it debugs; here that is a service, and only the debugging ends.
-        if text in (b"D", b"D;%x" % self._pid) or text.startswith(b"vKill;") or text == b"qRcmd,65786974":
-            return Verdict(Action.END, OK)
-        if text[:1] in (b"k", b"R"):
-            return Verdict(Action.END)
-        for beginning, answer in _REFUSED.items():
-            if text.startswith(beginning):
-                return Verdict(Action.ANSWER, answer)
-        if text.startswith(b"vFile:open:") and text.split(b",")[1:2] != [b"0"]:
-            return Verdict(Action.ANSWER, _EPERM)
-        return FORWARD
-
     def sends(self, text: bytes) -> None:
         """A request goes to gdbserver. Raises ViolationError when it may not now."""
         if self.running:
             raise ViolationError(f"{text!r:.40} while the process runs")
+        if text.startswith(b"qSupported"):
+            self.named_errors = b"error-message+" in text
         self.asked = text
         self.running = _RESUMES.match(text) is not None
         if text[:1] == b"Z" and (point := Point.parse(text)):
@@ -173,6 +144,7 @@ class Conversation:
         if text[:1] not in (b"T", b"S", b"W", b"X", b"N", b"E"):
             return  # output of the process or a request to gdb; it still runs
         self.asked, self.running = None, False
+        self.signal = text[1:3] if text[:1] in (b"T", b"S") else b""
         self.exited = text[:1] in (b"W", b"X")
         if match := _FORK.search(text):
             self.children.add(int(match[1], 16))
@@ -182,6 +154,8 @@ class Conversation:
     def _answered(self, asked: bytes, text: bytes) -> None:
         if asked.startswith(b"qSupported"):
             self.multiprocess = b"multiprocess+" in text
+        elif asked == b"?":
+            self.signal = text[1:3] if text[:1] in (b"T", b"S") else b""
         elif asked == b"QStartNoAckMode":
             self.acks = text != OK
         elif asked.startswith(b"D;") and text == OK:

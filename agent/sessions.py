@@ -1,64 +1,130 @@
-"""One debugger in one process, and the unix socket at which its client finds it."""
+"""One debugger in one process, and the doors by which clients come to it: one at a time, each on its terms."""
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.debuggers import DebugServer
-from agent.gates import GATES, ProtocolViolation
+from agent.peers import tcp_peer, unix_peer, user
+from agent.protocols import spoken
+from agent.protocols.interpreter import Event, Interpreter, Kept
+from agent.relay import Relay
 from agent.streams import Stream
+from agent.terms import ORDINARY, Terms
+from squash.errors import SquashError
 from squash.logs import Log
+from squash.options import Address
 from squash.reasons import Reason
 from squash.tasks import spawn
 from squash.tunnel import CHUNK, Guest
 
 LEAVING = 1.0
 """Seconds that a client may still need to be gone when the next one comes, as of an editor that is restarted."""
+GREETING = 2.0
+"""Seconds for a client that cannot come in to say something, so that it can be told in its own protocol."""
+
+
+@dataclass(frozen=True)
+class Ears:
+    """Who is told what happens in a session."""
+
+    connected: Callable[[str], None] = lambda _: None
+    """A client is there: its name."""
+    left: Callable[[], None] = lambda: None
+    ready: Callable[[str], None] = lambda _: None
+    """The ready gate has opened, once; with its remarks."""
+    event: Callable[[str, Event], None] = lambda _, __: None
+    """For the audit trail: whose doing, and what."""
+
+
+DEAF = Ears()
+
+
+class Doors(NamedTuple):
+    """Where clients come in: a unix socket, and a TCP port where that is wished for."""
+
+    path: Path
+    tcp: Address | None = None
+    everybody: bool = False
+    """The port lets in other users than those who may debug the process anyway."""
+    owner: int | None = None
+    """The uid of the process."""
+
+
+class Sitting:
+    """One client's time at the debugger."""
+
+    def __init__(self, guest: Guest, client: Stream) -> None:
+        self.guest = guest
+        self.client = client
+        self.since = time.time()
+        self.task: asyncio.Task[None] | None = None
+        self.interpreter: Interpreter | None = None
+        self.parting = False
+        """The client has left and the debugger is still letting go."""
+
+    @property
+    def over(self) -> bool:
+        return self.task is None or self.task.done()
+
+    async def ended(self, within: float | None = None) -> None:
+        if self.task:
+            await asyncio.wait({self.task}, timeout=within)
 
 
 class Session:
-    """Serves one client after another until the debugger ends or no client wants it any more.
-
-    `on_connected` and `on_ready` are told once each; `on_ready` gets the gate's remarks.
-    """
+    """Serves one client after another until the debugger ends or no client wants it any more."""
 
     def __init__(
         self,
         server: DebugServer,
         protocol: str,
-        path: Path,
+        doors: Doors,
         log: Log,
-        on_connected: Callable[[], None],
-        on_ready: Callable[[str], None],
+        terms: Terms = ORDINARY,
+        ears: Ears = DEAF,
     ) -> None:
+        """`terms` hold for every client; each may come on narrower ones. Raises SquashError for an unknown protocol."""
         self._server = server
-        self._protocol = protocol
-        self.path = path
+        self._language = spoken(protocol)
+        self._doors = doors
         self._log = log
-        self._on_connected = on_connected
-        self._on_ready = on_ready
-        self._connected = False
+        self._terms = terms
+        self._ears = ears
         self._ready = False
         self._closed = False
-        self._parting = False
-        """Whether the client has left and the debugger is still letting go: the next one waits for that."""
-        self._client: asyncio.Task[None] | None = None
+        self._sitting: Sitting | None = None
+        self._kept: tuple[str, Kept] = ("", {})
+        """Whose session broke off last, and what breakpoints it had set."""
         self._arrived = asyncio.Event()
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
 
     async def listen(self) -> str:
-        """Opens the socket; returns its address in the form of `status.debug_server_address`."""
-        self._listener = await asyncio.start_unix_server(self._accept, self.path)
-        self.path.chmod(0o600)
-        return f"unix:{self.path}"
+        """Opens the doors; returns the address in the form of `status.debug_server_address`. Raises OSError."""
+        path, tcp = self._doors.path, self._doors.tcp
+        self._listeners.append(await asyncio.start_unix_server(self._accept, path, limit=CHUNK))
+        path.chmod(0o600)
+        if tcp is None:
+            return f"unix:{path}"
+        listener = await asyncio.start_server(self._accept_tcp, tcp.host, tcp.port, limit=CHUNK)
+        self._listeners.append(listener)
+        return str(Address(*listener.sockets[0].getsockname()[:2]))
 
     async def enter(self, guest: Guest) -> Stream:
-        """The end of a new client's connection that is the client's."""
+        """The client's end of a new connection. Raises SquashError: somebody else is there, or it is over."""
         ours, theirs = socket.socketpair()
         client = Stream(*await asyncio.open_connection(sock=theirs, limit=CHUNK))
-        await self._accept(*await asyncio.open_connection(sock=ours, limit=CHUNK))
+        end = Stream(*await asyncio.open_connection(sock=ours, limit=CHUNK))
+        try:
+            await self._admit(guest, end)
+        except BaseException:
+            end.writer.transport.abort()
+            client.writer.transport.abort()
+            raise
         return client
 
     async def run(self, first_client: float, client_grace: float) -> Reason:
@@ -74,14 +140,14 @@ class Session:
             await self.close()
 
     async def close(self) -> None:
-        """Turns the client away and removes the socket. The debugger itself stays."""
+        """Turns the client away and closes the doors. The debugger itself stays."""
         self._closed = True
-        if self._listener:
-            self._listener.close()
-        if self._client:
-            self._client.cancel()
-            await asyncio.wait({self._client})
-        self.path.unlink(missing_ok=True)
+        for listener in self._listeners:
+            listener.close()
+        if self._sitting and self._sitting.task:
+            self._sitting.task.cancel()
+            await self._sitting.ended()
+        self._doors.path.unlink(missing_ok=True)
 
     async def _deserted(self, first_client: float, client_grace: float) -> None:
         patience = first_client
@@ -91,75 +157,143 @@ class Session:
             except TimeoutError:
                 return
             self._arrived.clear()
-            if self._client:
-                await asyncio.wait({self._client})
+            if self._sitting:
+                await self._sitting.ended()
             patience = client_grace
+
+    # -- coming in ----------------------------------------------------------------------------------
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Stream(reader, writer)
-        if self._client:
-            await asyncio.wait({self._client}, timeout=None if self._parting else LEAVING)
-        busy = self._client is not None and not self._client.done()
-        if busy or self._closed:
-            self._log.warning("client refused: " + ("one at a time" if busy else "the session is over"))
-            await client.close()
+        await self._admit_or_tell(Guest(client=unix_peer(client)), client)
+
+    async def _accept_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = Stream(reader, writer)
+        uid = tcp_peer(client)
+        if not self._doors.everybody and (uid is None or uid not in (0, self._doors.owner)):
+            self._log.warning("client refused: it is of another user", uid=uid)
+            client.writer.transport.abort()
             return
-        self._parting = False
-        self._client = spawn(self._serve(client), "debug client")
+        await self._admit_or_tell(Guest(client="" if uid is None else user(uid)), client)
+
+    async def _admit_or_tell(self, guest: Guest, client: Stream) -> None:
+        try:
+            await self._admit(guest, client)
+        except SquashError as refusal:
+            self._log.warning("client refused", client=guest.client, error=refusal.message)
+            await self._turn_away(client, refusal)
+
+    async def _turn_away(self, client: Stream, refusal: SquashError) -> None:
+        """Answers the first that the client says, in its protocol, and closes."""
+        said, answer = b"", b""
+        try:
+            async with asyncio.timeout(GREETING):
+                while not answer and len(said) < CHUNK and (data := await client.reader.read(CHUNK)):
+                    said += data
+                    answer = self._language.turned_away(said, refusal.reason, refusal.message)
+            client.writer.write(answer)
+        except (OSError, TimeoutError):
+            pass  # it gets no reason, then
+        await client.close()
+
+    async def _admit(self, guest: Guest, client: Stream) -> None:
+        """Raises SquashError."""
+        before = self._sitting
+        if before and not before.over:
+            if guest.takeover and not before.parting:
+                self._turn_out(before, guest)
+            await before.ended(within=None if before.parting or guest.takeover else LEAVING)
+        if self._closed:
+            raise SquashError(Reason.NOT_LISTENING, "the session is over")
+        now = self._sitting
+        if now and not now.over:
+            since = time.strftime("%H:%M:%S UTC", time.gmtime(now.since))
+            raise SquashError(Reason.SESSION_BUSY, f"{now.guest.client or 'somebody'} holds the session since {since}")
+        self._sitting = sitting = Sitting(guest, client)
+        sitting.task = spawn(self._serve(sitting), "debug client")
         self._arrived.set()
 
-    async def _serve(self, client: Stream) -> None:
+    def _turn_out(self, sitting: Sitting, guest: Guest) -> None:
+        who = guest.client or "somebody"
+        self._log.info("session taken over", client=who, was=sitting.guest.client)
+        self._ears.event(guest.client, Event("takeover", f"from {sitting.guest.client or 'somebody'}"))
+        if sitting.interpreter and not sitting.client.writer.is_closing():
+            sitting.client.writer.write(sitting.interpreter.last_words(f"{who} has taken over this session"))
+        if sitting.task:
+            sitting.task.cancel()
+        # For one that does not read: closing would wait for it.
+        asyncio.get_running_loop().call_later(LEAVING, sitting.client.writer.transport.abort)
+
+    # -- being there --------------------------------------------------------------------------------
+
+    async def _serve(self, sitting: Sitting) -> None:
+        terms = self._terms._replace(read_only=self._terms.read_only or sitting.guest.read_only)
         try:
-            debugger = await self._server.connect()
-            self._log.info("client connected")
-            if not self._connected:
-                self._connected = True
-                self._on_connected()
+            server = await self._connect(terms)
             try:
-                await self._relay(client, debugger)
+                await self._relay(sitting, server, terms)
             finally:
-                self._parting = True
-                debugger.writer.close()
+                sitting.parting = True
+                server.writer.close()
                 await _see_through(self._server.disconnected(), "client left")
-                self._log.info("client left")
+                self._parted(sitting)
         except (OSError, TimeoutError) as error:
             self._log.warning("debug server cannot be reached", error=str(error))
         finally:
-            client.writer.close()
+            sitting.client.writer.close()
 
-    async def _relay(self, client: Stream, debugger: Stream) -> None:
-        """Passes bytes both ways until either end closes."""
-        gate = GATES[self._protocol]()
-
-        def check() -> None:
-            if gate.ready and not self._ready:
-                self._ready = True
-                self._on_ready(gate.remarks())
-
-        up = spawn(_pump(client, debugger, self._guarded(gate.from_client), check), "client to debugger")
-        down = spawn(_pump(debugger, client, self._guarded(gate.from_server), check), "debugger to client")
+    async def _connect(self, terms: Terms) -> Stream:
+        """A connection to the debug server. When nobody wants it any more, it is made all the same, and ended."""
+        connecting = spawn(self._server.connect(terms), "connect to the debug server")
         try:
-            await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (up, down):
-                task.cancel()
-            await asyncio.wait({up, down})
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            await asyncio.wait({connecting})
+            if not connecting.exception():
+                connecting.result().writer.close()
+                await self._server.disconnected()
+            raise
 
-    def _guarded(self, look: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """The gate only looks on: what it cannot read passes all the same, and readiness is left to other means."""
+    async def _relay(self, sitting: Sitting, server: Stream, terms: Terms) -> None:
+        name = sitting.guest.client
+        whose, kept = self._kept
+        interpreter = sitting.interpreter = self._language(terms, kept if whose == name else None)
+        self._kept = "", {}
+        self._log.info("client connected", client=name or None, read_only=terms.read_only or None)
+        self._ears.connected(name)
+        self._ears.event(name, Event("connected", "read-only" if terms.read_only else ""))
+        try:
+            await Relay(sitting.client, server, interpreter, self._teller(name), self._looker(interpreter)).run()
+        finally:
+            # Its end is told at once, and not when the debugger has let go.
+            sitting.client.writer.close()
+
+    def _parted(self, sitting: Sitting) -> None:
+        name, interpreter = sitting.guest.client, sitting.interpreter
+        if interpreter is None:
+            return
+        self._kept = name, interpreter.kept
+        self._log.info("client left", client=name or None, orderly=interpreter.left)
+        self._ears.left()
+        self._ears.event(name, Event("disconnected" if interpreter.left else "lost"))
+
+    def _teller(self, name: str) -> Callable[[Event], None]:
+        return lambda event: self._ears.event(name, event)
+
+    def _looker(self, interpreter: Interpreter) -> Callable[[], None]:
+        """Looks after each step whether the ready gate has opened, or the client can no longer be followed."""
         blind = False
 
-        def guarded(data: bytes) -> None:
+        def look() -> None:
             nonlocal blind
-            if blind or self._ready:
-                return
-            try:
-                look(data)
-            except ProtocolViolation as error:
+            if interpreter.ready and not self._ready:
+                self._ready = True
+                self._ears.ready(interpreter.remarks())
+            if interpreter.lost and not blind:
                 blind = True
-                self._log.warning("the ready gate cannot follow the client", error=str(error))
+                self._log.warning("what passes can no longer be followed", error=interpreter.lost)
 
-        return guarded
+        return look
 
 
 async def _see_through(work: Coroutine[Any, Any, None], name: str) -> None:
@@ -170,14 +304,3 @@ async def _see_through(work: Coroutine[Any, Any, None], name: str) -> None:
     except asyncio.CancelledError:
         await asyncio.wait({task})
         raise
-
-
-async def _pump(source: Stream, sink: Stream, look: Callable[[bytes], None], passed: Callable[[], None]) -> None:
-    try:
-        while data := await source.reader.read(CHUNK):
-            look(data)
-            sink.writer.write(data)
-            await sink.writer.drain()
-            passed()
-    except OSError:
-        return  # an end that broke is an end that closed

@@ -115,6 +115,9 @@ class Api:
     async def detach_attachment(self, request: Request) -> Response:
         return answer(self._service.detach_attachment(_id(request)))
 
+    async def ready_attachment(self, request: Request) -> Response:
+        return answer(self._service.ready_attachment(_id(request)))
+
     async def delete_attachment(self, request: Request) -> Response:
         self._service.delete_attachment(_id(request))
         return Response()

@@ -103,7 +103,8 @@ class Board:
         self.check_name_free(wanted.metadata.name)
         name = wanted.metadata.name or self._new_name()
         if not wanted.spec.match_request:
-            attachment = lifecycle.created(name, replace(wanted.spec, debug_request=None), now)
+            spec = replace(wanted.spec, debug_request=None, ready_by_hand=None)
+            attachment = lifecycle.created(name, spec, now)
             return Decision((AttachmentChange(name, None, attachment),), attachment)
         request = self._match(wanted.spec, now)
         spec = replace(
@@ -116,6 +117,7 @@ class Board:
             # Whoever holds a request has no say in this.
             allow_terminate=request.spec.allow_terminate,
             debug_request=request.name,
+            ready_by_hand=None,
         )
         attachment = lifecycle.created(name, spec, now)
         bound = replace(request, status=replace(request.status, debug_attachment_ref=name))
@@ -155,6 +157,18 @@ class Board:
         else:
             return Decision((), old)
         return Decision((AttachmentChange(name, old, new),), new)
+
+    def ready_attachment(self, name: str) -> Decision[DebugAttachment]:
+        """A developer says that everything is ready; one that is attached already stays as it is.
+
+        Raises ApiError 404, 409 when there is no debug server yet, or no more.
+        """
+        old = self.attachment(name)
+        if old.status.state is State.ATTACHED:
+            return Decision((), old)
+        lifecycle.check_ready_by_hand(old)
+        new = replace(old, spec=replace(old.spec, ready_by_hand=True))
+        return Decision((AttachmentChange(name, old, new),) if new != old else (), new)
 
     def delete_attachment(self, name: str) -> Decision[None]:
         """Removes the attachment and the debug request that it used up; an unknown name is no error."""

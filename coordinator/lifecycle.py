@@ -51,6 +51,13 @@ def ended(attachment: DebugAttachment, now: float) -> DebugAttachment:
     return _moved(attachment, now, state=State.ERROR, reason=Reason.ENDED, message="ended by a developer")
 
 
+def check_ready_by_hand(attachment: DebugAttachment) -> None:
+    """Raises ApiError 409 unless its debug server waits for a client to be ready."""
+    status = attachment.status
+    if status.state is not State.ATTACHING or not status.debug_server_address:
+        _illegal(attachment, f"it is {status.state} (phase {status.phase}): nobody waits for its client to be ready")
+
+
 def expired(attachment: DebugAttachment, now: float) -> DebugAttachment:
     """The attachment after its time to live: a sidecar that still held for it would have ended it before."""
     spec, status = attachment.spec, attachment.status

@@ -118,6 +118,15 @@ OPERATIONS = (
         refusals=_UNKNOWN | _KEPT,
     ),
     Operation(
+        "ready_attachment",
+        "POST",
+        f"{ATTACHMENTS}/{{id}}/ready",
+        "Says by hand that the developer is ready: the held request goes on to its debugger",
+        answer=DebugAttachment,
+        parameters=(_ID,),
+        refusals=_UNKNOWN | _KEPT | {409: (Reason.ILLEGAL_STEP,)},
+    ),
+    Operation(
         "get_attachment",
         "GET",
         f"{ATTACHMENTS}/{{id}}",

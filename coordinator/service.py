@@ -68,6 +68,9 @@ class Service:
     def detach_attachment(self, name: str) -> DebugAttachment:
         return self._commit(self.board.detach_attachment(name, time.time()))
 
+    def ready_attachment(self, name: str) -> DebugAttachment:
+        return self._commit(self.board.ready_attachment(name))
+
     def delete_attachment(self, name: str) -> None:
         self._commit(self.board.delete_attachment(name))
 

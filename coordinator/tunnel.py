@@ -51,8 +51,10 @@ class Tunnel:
     async def client(self, client: WebSocket) -> None:
         """A client wants a stream; its WebSocket is accepted when the whole way is open."""
         name = client.path_params["id"]
-        agent = serving(self._board.attachment(name))
-        meeting = await self._meet(client, agent, name, query.guest(client))
+        attachment, guest = self._board.attachment(name), query.guest(client)
+        agent = serving(attachment)
+        check_takeover(attachment, guest)
+        meeting = await self._meet(client, agent, name, guest)
         if meeting is None:
             return
         log = _log.bind(attachment=name, agent=agent)
@@ -129,6 +131,13 @@ def serving(attachment: DebugAttachment) -> str:
         stands = f"is {status.state} (phase {status.phase})"
         raise ApiError(409, Reason.NOT_LISTENING, f"debug attachment {attachment.name} {stands}")
     return status.agent
+
+
+def check_takeover(attachment: DebugAttachment, guest: Guest) -> None:
+    """Raises ApiError 403 when the guest wants to take over a session on an attachment of somebody else."""
+    owner = attachment.spec.owner
+    if guest.takeover and owner and guest.client != owner:
+        raise ApiError(403, Reason.TAKEOVER_DENIED, f"debug attachment {attachment.name} is {owner}'s")
 
 
 async def _tell(line: Line, socket: WebSocket) -> None:

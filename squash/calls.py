@@ -101,6 +101,11 @@ def detach_attachment(name: str) -> Call[DebugAttachment]:
     return Call("POST", _path("debugattachment", name) + "/detach", DebugAttachment)
 
 
+def ready_attachment(name: str) -> Call[DebugAttachment]:
+    """Says by hand that everything is ready: the held request goes on to its debugger."""
+    return Call("POST", _path("debugattachment", name) + "/ready", DebugAttachment)
+
+
 def create_request(request: DebugRequest) -> Call[DebugRequest]:
     return Call("POST", f"{BASE}/debugrequest", DebugRequest, _encode(request))
 

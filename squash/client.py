@@ -28,6 +28,7 @@ from squash.calls import (
     list_containers,
     list_requests,
     patch_attachment,
+    ready_attachment,
     release_attachment,
     renew_request,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "list_containers",
     "list_requests",
     "patch_attachment",
+    "ready_attachment",
     "release_attachment",
     "renew_request",
 ]

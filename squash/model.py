@@ -198,6 +198,8 @@ class AttachmentSpec(Struct, frozen=True, kw_only=True):
     """The process to debug, by its number on the agent's node."""
     only_choice: bool | None = None
     """When several processes suit equally: refuse and list them, instead of taking the oldest."""
+    ready_by_hand: bool | None = None
+    """A developer said that everything is ready; written by the coordinator."""
 
 
 def _none_state() -> State:

@@ -108,6 +108,23 @@ class Reason(StrEnum):
         "connect again; the debugger stays for the agent's client_grace",
     )
 
+    # -- sessions ----------------------------------------------------------------------------------
+    SESSION_BUSY = (
+        "session_busy",
+        "another client holds the session: there is one at a time",
+        "wait until it has left, or have it make room: `squashctl connect --takeover`",
+    )
+    TAKEOVER_DENIED = (
+        "takeover_denied",
+        "this session is not yours to take over",
+        "ask whoever the message names to leave, or to make room for you",
+    )
+    READ_ONLY = (
+        "read_only",
+        "the session may look, but change nothing",
+        "connect without --read-only; where the debug request says read_only, make one that does not",
+    )
+
     # -- matching ---------------------------------------------------------------------------------
     NO_PENDING_REQUEST = (
         "no_pending_request",

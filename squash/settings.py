@@ -132,6 +132,15 @@ class AgentSettings(ClientSettings):
     client_grace: Positive = setting(
         30.0, "seconds that a client which left may take to come back before the debugger is detached"
     )
+    debug_listen: Address | None = setting(
+        None,
+        "address at which each debug server listens besides its unix socket, for clients of the first generation; "
+        "port 0: any free one",
+        stated="none",
+    )
+    insecure_debug_listen: bool = setting(
+        False, "let any user, and for a `debug_listen` that is not of this machine anybody, control what is debugged"
+    )
     log_level: LogLevel = setting("info", "least level of what is logged: debug, info, warning or error")
     log_format: LogFormat = setting("text", "how a log line looks: text or json")
 

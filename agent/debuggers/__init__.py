@@ -13,6 +13,7 @@ from typing import Protocol
 
 from agent.process import Process
 from agent.streams import Stream
+from agent.terms import ORDINARY, Terms
 from squash.errors import SquashError
 from squash.model import Attempt
 from squash.reasons import Reason
@@ -43,8 +44,8 @@ class Target:
 class DebugServer(Protocol):
     """A debugger that sits in a process."""
 
-    async def connect(self) -> Stream:
-        """A byte stream to the debugger, for one client at a time."""
+    async def connect(self, terms: Terms = ORDINARY) -> Stream:
+        """A byte stream to the debugger, for one client at a time, which may do what the terms say."""
 
     async def disconnected(self) -> None:
         """To be called when a client's stream is over: no breakpoint stays, the process runs."""
@@ -59,7 +60,7 @@ class DebugServer(Protocol):
 class Debugger(Protocol):
     name: str
     protocol: str
-    """`dap` (Debug Adapter Protocol) or `gdb` (GDB remote serial protocol)."""
+    """A key of `agent.protocols.PROTOCOLS`: `dap` (Debug Adapter Protocol) or `gdb` (GDB remote serial protocol)."""
 
     def claim(self, process: Process) -> float:
         """How well the process suits: the highest claim wins, below 0 means not mine."""

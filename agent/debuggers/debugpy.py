@@ -22,6 +22,7 @@ from agent.denied import denied
 from agent.inner import Inner
 from agent.process import Process
 from agent.streams import Stream
+from agent.terms import ORDINARY, Terms
 from squash.errors import SquashError
 from squash.logs import Log
 from squash.reasons import Reason
@@ -75,8 +76,8 @@ class DebugpyServer:
         self._line = line
         self._detached: asyncio.Task[None] | None = None
 
-    async def connect(self) -> Stream:
-        return await self._line.client()
+    async def connect(self, terms: Terms = ORDINARY) -> Stream:
+        return await self._line.client(terms)
 
     async def disconnected(self) -> None:
         await self._line.tell("disconnect", CONNECT)
@@ -176,9 +177,9 @@ class _Line:
                 self._over()
                 return False
 
-    async def client(self) -> Stream:
+    async def client(self, terms: Terms) -> Stream:
         """A connection for a client. Raises OSError when the process does not dial."""
-        if not await self.tell("client", CONNECT):
+        if not await self.tell("client terminate" if terms.may_end else "client", CONNECT):
             raise ConnectionError("the process did not dial for the client")
         return await self._clients.get()
 

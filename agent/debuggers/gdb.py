@@ -22,6 +22,7 @@ from agent.denied import YAMA, denied
 from agent.process import Process
 from agent.rescue import Notes
 from agent.streams import Stream
+from agent.terms import ORDINARY, Terms
 from squash import procfs
 from squash.errors import SquashError
 from squash.logs import Log
@@ -104,7 +105,7 @@ class GdbServer:
             raise SquashError(Reason.PROCESS_GONE, f"process {target.process.pid} is gone") from None
         asyncio.get_running_loop().add_reader(self._pidfd, self._over)
 
-    async def connect(self) -> Stream:
+    async def connect(self, terms: Terms = ORDINARY) -> Stream:
         """Attaches. The process is stopped from here on until the client lets it run, or leaves.
 
         So a client that connects and says nothing keeps it stopped. Raises OSError when gdbserver cannot attach.
@@ -117,7 +118,7 @@ class GdbServer:
         try:
             with theirs:
                 self._guard = await asyncio.create_subprocess_exec(
-                    *_command(self._process.pid, self._notes, self._program),
+                    *_command(self._process.pid, self._notes, self._program, terms),
                     stdin=theirs.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.PIPE,
@@ -236,10 +237,11 @@ def _seize(pid: int) -> int:
     return refusals[0]
 
 
-def _command(pid: int, notes: Path, gdbserver: str) -> list[str]:
+def _command(pid: int, notes: Path, gdbserver: str, terms: Terms) -> list[str]:
     root = str(Path(rescue.__file__).parent.parent)
     start = f"import sys; sys.path.insert(0, {root!r}); from agent.guard import main; main()"
-    return [sys.executable, "-I", "-S", "-c", start, str(pid), str(notes), gdbserver]
+    given = [name for name, holds in terms._asdict().items() if holds]
+    return [sys.executable, "-I", "-S", "-c", start, str(pid), str(notes), gdbserver, *given]
 
 
 def _recover(path: Path, patience: float) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 
 from agent.debuggers import Debugger, DebugServer, Target
 from agent.process import Process
-from agent.sessions import Session
+from agent.sessions import Doors, Session
+from agent.terms import ORDINARY, Terms
 from squash import procfs
 from squash.logs import Log
 
@@ -87,11 +88,11 @@ def debuggee(room: str = "select", python: str = sys.executable) -> Iterator[Deb
 
 
 @asynccontextmanager
-async def session(debugger: Debugger, server: DebugServer, directory: Path) -> AsyncIterator[str]:
+async def session(
+    debugger: Debugger, server: DebugServer, directory: Path, terms: Terms = ORDINARY
+) -> AsyncIterator[str]:
     """The address of a socket at which clients find the debug server."""
-    found = Session(
-        server, debugger.protocol, directory / "c.sock", Log("test"), on_connected=lambda: None, on_ready=lambda _: None
-    )
+    found = Session(server, debugger.protocol, Doors(directory / "c.sock"), Log("test"), terms)
     address = await found.listen()
     try:
         yield address

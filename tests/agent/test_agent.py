@@ -12,10 +12,18 @@ from typing import TypeVar
 
 import pytest
 
+from agent.peers import user
 from demo.dap import Dap
 from demo.world import BIN, Child, World
 from squash import procfs
-from squash.calls import create_attachment, delete_attachment, get_attachment, list_attachments, release_attachment
+from squash.calls import (
+    create_attachment,
+    delete_attachment,
+    get_attachment,
+    list_attachments,
+    ready_attachment,
+    release_attachment,
+)
 from squash.client import Client
 from squash.errors import ApiError
 from squash.model import AttachmentSpec, DebugAttachment, HoldUntil, Metadata, Phase, State
@@ -107,6 +115,33 @@ def test_hold_until_ready_waits_for_the_client(world: World) -> None:
             ready = client.send(get_attachment(made.name, wait=20))
             assert (ready.status.state, ready.status.phase) == (State.ATTACHED, Phase.READY)
             assert "/nowhere/at/all.py:1" in (ready.status.message or "")
+
+
+def test_a_developer_says_ready_by_hand(world: World) -> None:
+    world.coordinator()
+    world.agent()
+    app = service(world)
+    with world.client() as client:
+        made = client.send(create_attachment(wanted(hold_until=HoldUntil.READY)))
+        with pytest.raises(ApiError) as early:
+            client.send(ready_attachment(made.name))
+        listening = phase_of(client, made.name, Phase.LISTENING)
+        assert listening.status.state is State.ATTACHING
+        client.send(ready_attachment(made.name))
+        ready = client.send(get_attachment(made.name, wait=20))
+        assert (ready.status.state, ready.status.phase) == (State.ATTACHED, Phase.READY)
+        assert ready.status.message == "said to be ready by hand"
+        with Dap(listening.status.debug_server_address or "") as dap:
+            dap.attach({})
+            connected = eventually(
+                lambda: client.send(get_attachment(made.name)), lambda found: bool(found.status.client)
+            )
+            assert connected.status.client == user(os.getuid())
+        left = eventually(lambda: client.send(get_attachment(made.name)), lambda found: not found.status.client)
+        assert (left.status.client, left.status.state, left.status.phase) == ("", State.ATTACHED, Phase.READY)
+        assert client.send(ready_attachment(made.name)).status.state is State.ATTACHED
+        assert early.value.reason is Reason.ILLEGAL_STEP
+        assert app.process.poll() is None
 
 
 def test_a_second_attachment_is_refused_and_the_first_not_disturbed(world: World) -> None:
@@ -290,6 +325,7 @@ def test_a_release_after_the_fact_is_refused(world: World) -> None:
         (["--attach-timeout", "soon"], "attach_timeout = 'soon' (from --attach-timeout) cannot be used"),
         (["--server-url", "nonsense"], "server_url = 'nonsense' cannot be used"),
         (["--containers", "podman"], "containers = 'podman' cannot be used: installed are cri, docker, local"),
+        (["--debug-listen", "0.0.0.0:0"], "debug_listen = '0.0.0.0:0' would let other machines control"),
         (["--runtime-dir", "/proc/nothing"], "runtime_dir = '/proc/nothing' cannot be used"),
     ],
 )
@@ -299,6 +335,17 @@ def test_bad_settings_are_refused_with_key_and_value(options: list[str], says: s
     assert done.returncode == 2
     assert says in done.stderr
     assert done.stdout == ""
+
+
+def test_a_client_of_the_first_generation_dials_what_the_status_says(world: World) -> None:
+    world.coordinator()
+    world.agent("--debug-listen", "127.0.0.1:0")
+    service(world)
+    with world.client() as client:
+        address = attach(client).status.debug_server_address or ""
+        assert address.startswith("127.0.0.1:")
+        with Dap(address) as dap:
+            assert dap.attach({}) == {}
 
 
 def test_ctrl_c_is_a_clean_stop(world: World) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from agent.debuggers.debugpy import Debugpy
 from agent.process import Process
-from demo.dap import Dap
+from agent.terms import Terms
+from demo.dap import Dap, DapError
 from squash import procfs
 from squash.errors import SquashError
 from squash.reasons import Reason
@@ -152,7 +153,11 @@ async def test_a_client_that_vanishes_at_a_breakpoint_leaves_the_process_running
         await server.detach()
 
 
-async def test_an_editors_stop_does_not_end_the_service(short: Path) -> None:
+STOPS = [("disconnect", {"terminateDebuggee": True}), ("terminate", {}), ("disconnect", {"suspendDebuggee": True})]
+
+
+@pytest.mark.parametrize(("command", "arguments"), STOPS)
+async def test_an_editors_stop_does_not_end_the_service(command: str, arguments: dict[str, Any], short: Path) -> None:
     debugger = Debugpy()
     with debuggee() as service:
         server = await debugger.attach(target(service.facts(), short))
@@ -160,11 +165,68 @@ async def test_an_editors_stop_does_not_end_the_service(short: Path) -> None:
         def stop(address: str) -> None:
             with Dap(address) as client:
                 client.attach({str(PROGRAM): [LINE]})
-                client.ask("disconnect", terminateDebuggee=True)
+                service.tell("price 5")
+                client.event("stopped")
+                client.ask(command, **arguments)
+                if command == "terminate":
+                    client.event("terminated")
+                    client.ask("disconnect")
+                assert service.answer() == {"price": 15}
 
         async with session(debugger, server, short) as address:
             await asyncio.to_thread(stop, address)
-        assert await asyncio.to_thread(service.ask, "price 7") == {"price": 21}
+            assert await asyncio.to_thread(service.ask, "price 7") == {"price": 21}
+            seen = await asyncio.to_thread(stop_at_price, address, service)
+            assert seen["answer"] == {"price": 15}, "and the next client is served"
+        await server.detach()
+
+
+@pytest.mark.parametrize(("command", "arguments"), STOPS[:2])
+async def test_where_it_is_allowed_a_stop_ends_the_service(
+    command: str, arguments: dict[str, Any], short: Path
+) -> None:
+    debugger = Debugpy()
+    service = Debuggee(sys.executable, "select")
+    server = await debugger.attach(target(service.facts(), short))
+
+    def stop(address: str) -> None:
+        with Dap(address) as client:
+            client.attach({str(PROGRAM): [LINE]})
+            client.send(command, **arguments)
+            client.until_closed()
+
+    async with session(debugger, server, short, Terms(allow_terminate=True)) as address:
+        await asyncio.to_thread(stop, address)
+    await asyncio.to_thread(service.process.communicate)
+    await server.detach()
+
+
+async def test_who_only_looks_sees_everything_and_changes_nothing(short: Path) -> None:
+    debugger = Debugpy()
+    with debuggee() as service:
+        server = await debugger.attach(target(service.facts(), short))
+
+        def look(address: str) -> None:
+            with Dap(address) as client:
+                client.attach({str(PROGRAM): [LINE]})
+                service.tell("price 5")
+                stopped = client.event("stopped")
+                frame = client.ask("stackTrace", threadId=stopped["threadId"])["stackFrames"][0]
+                scope = client.ask("scopes", frameId=frame["id"])["scopes"][0]["variablesReference"]
+                names = {v["name"]: v["value"] for v in client.ask("variables", variablesReference=scope)["variables"]}
+                assert names["total"] == "15"
+                for command, arguments in (
+                    ("setVariable", {"variablesReference": scope, "name": "total", "value": "42"}),
+                    ("evaluate", {"expression": "exit()", "frameId": frame["id"], "context": "repl"}),
+                    ("setExpression", {"expression": "total", "value": "42", "frameId": frame["id"]}),
+                ):
+                    with pytest.raises(DapError, match="read_only"):
+                        client.ask(command, **arguments)
+                client.ask("continue", threadId=stopped["threadId"])
+                assert service.answer() == {"price": 15}
+
+        async with session(debugger, server, short, Terms(read_only=True)) as address:
+            await asyncio.to_thread(look, address)
         await server.detach()
 
 
@@ -267,13 +329,13 @@ import asyncio, pathlib, sys
 from agent.debuggers import Target
 from agent.debuggers.debugpy import Debugpy
 from agent.process import Process
-from agent.sessions import Session
+from agent.sessions import Doors, Session
 from squash.logs import Log
 
 async def main():
     directory = pathlib.Path(sys.argv[2])
     server = await Debugpy().attach(Target(Process.read(int(sys.argv[1])), directory / "t"))
-    session = Session(server, "dap", directory / "c.sock", Log("x"), on_connected=lambda: None, on_ready=lambda r: None)
+    session = Session(server, "dap", Doors(directory / "c.sock"), Log("x"))
     print(await session.listen(), flush=True)
     await asyncio.Event().wait()
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,7 +17,8 @@ from agent import ptrace
 from agent.debuggers.gdb import Gdb, check
 from agent.denied import denied
 from agent.process import Process
-from agent.sessions import Session
+from agent.sessions import Doors, Session
+from agent.terms import ORDINARY, Terms
 from squash.errors import SquashError
 from squash.logs import Log
 from squash.reasons import Reason
@@ -35,11 +37,11 @@ async def running(program: Path, short: Path) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def session(running: Service) -> AsyncIterator[Path]:
+async def session(running: Service, terms: Terms = ORDINARY) -> AsyncIterator[Path]:
     """The socket of a debugger in the service, as an agent offers it."""
     server = await Gdb().attach(running.target)
     path = running.directory / "client.sock"
-    served = Session(server, "gdb", path, Log("test"), on_connected=lambda: None, on_ready=lambda _: None)
+    served = Session(server, "gdb", Doors(path), Log("test"), terms)
     await served.listen()
     async with asyncio.TaskGroup() as group:
         work = group.create_task(served.run(60, 60))
@@ -87,6 +89,34 @@ async def test_gdb_debugs_and_parts(running: Service, parting: str) -> None:
         await running.is_free(address)
         await until(lambda: running.answer == 42)
         await until(lambda: not running.debuggers())
+
+
+async def test_a_kill_kills_where_that_is_allowed(running: Service) -> None:
+    async with session(running, Terms(allow_terminate=True)) as path:
+        client = await gdb(running, path, *STOP, "kill", "quit")
+        await asyncio.wait_for(client.communicate(), 60)
+        assert await asyncio.to_thread(running.child.wait, 20) == -signal.SIGKILL
+        await until(lambda: not running.debuggers())
+
+
+async def test_who_only_looks_sees_everything_and_changes_nothing(running: Service) -> None:
+    address = running.address("seldom")
+    changes = ("set var knob=41", "print $rax=5", "jump main", "signal SIGKILL", "call (int)never(3)", "print x=9")
+    async with session(running, Terms(read_only=True)) as path:
+        wishes = [word for change in changes for word in (change, "echo next\\n")]
+        client = await gdb(
+            running, path, *STOP, "bt", "print x", "print knob", *wishes, "stepi", "delete", "kill", "quit"
+        )
+        assert client.stdout
+        out = await asyncio.wait_for(client.stdout.read(), 60)
+        await client.communicate()
+        assert b"$1 = 1" in out
+        assert b"$2 = 7" in out
+        assert out.count(b"next\n") == len(changes), out.decode()
+        await running.is_free(address)
+        await until(lambda: not running.debuggers())
+        assert running.answer == 8
+        assert running.child.poll() is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.rsp import FORWARD, OK, Action, Conversation, Point, Splitter, ViolationError, body, expand, packet
+from agent.rsp import Conversation, Point, Splitter, ViolationError, body, expand, packet
 
 STREAM = b"+" + packet(b"OK") + b"\x03-" + packet(b"X10,3:a\x03b+") + b"%Stop:T05#00junk$m1,2"
 TOKENS = [b"+", b"$OK#9a", b"\x03", b"-", packet(b"X10,3:a\x03b+"), b"%Stop:T05#00"]
@@ -39,34 +39,6 @@ def test_points_are_read_and_written() -> None:
     assert Point.parse(b"z2,55a4,8;X1,00") == Point(2, 0x55A4, 8)
     assert Point.parse(b"Zx") is None
     assert Point(0, 0x55A4, 1).removal == b"z0,55a4,1"
-
-
-@pytest.mark.parametrize(
-    ("text", "action", "answer"),
-    [
-        (b"D", Action.END, OK),
-        (b"D;7b", Action.END, OK),
-        (b"vKill;7b", Action.END, OK),
-        (b"qRcmd,65786974", Action.END, OK),  # monitor exit
-        (b"k", Action.END, None),
-        (b"R00", Action.END, None),
-        (b"vRun;2f62696e2f7368", Action.ANSWER, b"E01"),
-        (b"vAttach;1", Action.ANSWER, b"E01"),
-        (b"QNonStop:1", Action.ANSWER, b""),
-        (b"vFile:open:2f78,241,180", Action.ANSWER, b"F-1,1"),
-        (b"vFile:pwrite:5,0,x", Action.ANSWER, b"F-1,1"),
-        (b"vFile:unlink:2f78", Action.ANSWER, b"F-1,1"),
-    ],
-)
-def test_what_would_kill_or_write_is_not_passed_on(text: bytes, action: Action, answer: bytes | None) -> None:
-    assert Conversation(123).judge(text) == (action, answer)
-
-
-@pytest.mark.parametrize(
-    "text", [b"D;7c", b"vCont;c", b"g", b"QNonStop:0", b"vFile:open:2f78,0,1c0", b"qRcmd,68656c70", b"vCont?"]
-)
-def test_the_rest_is(text: bytes) -> None:
-    assert Conversation(123).judge(text) == FORWARD
 
 
 def talked(*lines: tuple[bytes, bytes]) -> Conversation:

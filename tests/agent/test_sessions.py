@@ -1,18 +1,29 @@
 """A session's socket with real clients on it; the debugger behind it is a double that records what is asked of it."""
 
 import asyncio
+import contextlib
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from agent.sessions import Session
+from agent.peers import user
+from agent.sessions import Doors, Ears, Session
 from agent.streams import Stream
+from agent.terms import ORDINARY, Terms
+from squash.errors import SquashError
 from squash.logs import Log
+from squash.options import Address
 from squash.reasons import Reason
+from squash.tasks import spawn
+from squash.tunnel import Guest
+from tests.agent.protocols.speech import messages, packet, request
 
 CONTINUE = b"$c#63"
+ME = user(os.getuid())
 
 
 class Echo:
@@ -27,7 +38,8 @@ class Echo:
         self._connected = 0
         self._over = asyncio.Semaphore(0)
 
-    async def connect(self) -> Stream:
+    async def connect(self, terms: Terms = ORDINARY) -> Stream:
+        self.terms = terms
         if self.refuses:
             raise ConnectionRefusedError
         if not self._listener:
@@ -59,34 +71,45 @@ class Echo:
 
 
 class Watched:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, protocol: str = "gdb", terms: Terms = ORDINARY) -> None:
+        self.path = directory / "client.sock"
         self.told: asyncio.Queue[str] = asyncio.Queue()
+        self.events: list[tuple[str, str, str]] = []
         self.debugger = Echo(directory)
         self.session = Session(
             self.debugger,
-            "gdb",
-            directory / "client.sock",
+            protocol,
+            Doors(self.path),
             Log("test"),
-            on_connected=lambda: self.told.put_nowait("connected"),
-            on_ready=lambda remarks: self.told.put_nowait(f"ready{remarks}"),
+            terms,
+            Ears(
+                connected=lambda name: self.told.put_nowait(f"connected {name}"),
+                left=lambda: self.told.put_nowait("left"),
+                ready=lambda remarks: self.told.put_nowait(f"ready{remarks}"),
+                event=lambda name, event: self.events.append((name, *event)),
+            ),
         )
 
     async def client(self) -> Stream:
-        return Stream(*await asyncio.open_unix_connection(self.session.path))
+        return Stream(*await asyncio.open_unix_connection(self.path))
 
 
 @asynccontextmanager
 async def serving(
-    directory: Path, first_client: float = 60, client_grace: float = 60
+    directory: Path,
+    first_client: float = 60,
+    client_grace: float = 60,
+    protocol: str = "gdb",
+    terms: Terms = ORDINARY,
 ) -> AsyncIterator[tuple[Watched, asyncio.Task[Reason]]]:
-    watched = Watched(directory)
+    watched = Watched(directory, protocol, terms)
     assert await watched.session.listen() == f"unix:{directory}/client.sock"
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         run = group.create_task(watched.session.run(first_client, client_grace))
         yield watched, run
         run.cancel()
     await watched.debugger.detach()
-    assert not watched.session.path.exists()
+    assert not watched.path.exists()
 
 
 async def test_bytes_pass_and_the_gate_opens_once(short: Path) -> None:
@@ -94,25 +117,149 @@ async def test_bytes_pass_and_the_gate_opens_once(short: Path) -> None:
         client = await watched.client()
         client.writer.write(b"$g#67")
         assert await client.reader.readexactly(5) == b"$g#67"
-        assert await watched.told.get() == "connected"
+        assert await watched.told.get() == f"connected {ME}"
         client.writer.write(CONTINUE + CONTINUE)
         assert await client.reader.readexactly(10) == CONTINUE * 2
         assert await watched.told.get() == "ready"
         await client.close()
         await watched.debugger.left.acquire()
+        assert await watched.told.get() == "left"
         assert watched.told.empty()
 
 
-async def test_a_second_client_is_turned_away_and_the_first_not_disturbed(short: Path) -> None:
+async def test_a_second_client_is_turned_away_in_its_protocol_and_the_first_not_disturbed(short: Path) -> None:
     async with serving(short) as (watched, _):
         first = await watched.client()
-        assert await watched.told.get() == "connected"
+        assert await watched.told.get() == f"connected {ME}"
         second = await watched.client()
-        assert await second.reader.read() == b""
+        second.writer.write(b"+" + packet(b"qSupported"))
+        said = await second.reader.read()
+        assert said.startswith(b"+$E." + ME.encode() + b" holds the session since ")
         await second.close()
         first.writer.write(b"still here")
         assert await first.reader.readexactly(10) == b"still here"
         await first.close()
+
+
+async def test_a_second_client_through_the_tunnel_is_told_who_is_there(short: Path) -> None:
+    async with serving(short) as (watched, _):
+        first = await watched.session.enter(Guest(client="ann@desk"))
+        assert await watched.told.get() == "connected ann@desk"
+        with pytest.raises(SquashError, match=r"ann@desk holds the session since \d\d:\d\d:\d\d UTC") as refused:
+            await watched.session.enter(Guest(client="bob@desk"))
+        assert refused.value.reason is Reason.SESSION_BUSY
+        first.writer.write(b"still here")
+        assert await first.reader.readexactly(10) == b"still here"
+        await first.close()
+
+
+async def test_a_takeover_ends_the_first_with_a_word_and_lets_the_second_in(short: Path) -> None:
+    async with serving(short, protocol="dap") as (watched, _):
+        first = await watched.session.enter(Guest(client="ann@desk"))
+        assert await watched.told.get() == "connected ann@desk"
+        second = await watched.session.enter(Guest(client="bob@desk", takeover=True))
+        told, over = messages(await first.reader.read())
+        assert told["body"]["output"] == "squash: bob@desk has taken over this session\n"
+        assert over["event"] == "terminated"
+        assert [await watched.told.get() for _ in range(2)] == ["left", "connected bob@desk"]
+        second.writer.write(request(1, "threads"))
+        assert messages(await second.reader.read(1000))[0]["command"] == "threads"
+        assert ("bob@desk", "takeover", "from ann@desk") in watched.events
+        await first.close()
+        await second.close()
+
+
+async def test_a_takeover_of_one_who_neither_reads_nor_leaves(short: Path) -> None:
+    async with serving(short) as (watched, _):
+        first = await watched.session.enter(Guest(client="ann@desk"))
+        sending = spawn(flood(first), "flood")
+        second = await watched.session.enter(Guest(client="bob@desk", takeover=True))
+        second.writer.write(b"hello")
+        assert await second.reader.readexactly(5) == b"hello"
+        await asyncio.wait({sending})
+        await first.close()
+        await second.close()
+
+
+async def flood(stream: Stream) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            stream.writer.write(bytes(1_000_000))
+            await stream.writer.drain()
+
+
+@pytest.mark.parametrize(("session", "guest"), [(True, False), (False, True)])
+async def test_who_comes_to_look_only_looks(short: Path, session: bool, guest: bool) -> None:
+    async with serving(short, protocol="dap", terms=Terms(read_only=session, allow_terminate=True)) as (watched, _):
+        client = await watched.session.enter(Guest(client="ann@desk", read_only=guest))
+        client.writer.write(request(1, "evaluate", expression="secret"))
+        [answer] = messages(await client.reader.read(10_000))
+        assert (answer["success"], answer["message"]) == (False, "read_only")
+        assert watched.debugger.terms == Terms(read_only=True, allow_terminate=True)
+        assert watched.events == [("ann@desk", "connected", "read-only"), ("ann@desk", "refused", "evaluate")]
+        await client.close()
+
+
+async def test_who_only_looks_and_talks_nonsense_is_cut_off(short: Path) -> None:
+    async with serving(short, protocol="dap", terms=Terms(read_only=True)) as (watched, _):
+        client = await watched.client()
+        client.writer.write(b"Content-Length: 3\r\n\r\n\xff\xfe\xfd")
+        assert await client.reader.read() == b""
+        await client.close()
+
+
+async def test_breakpoints_of_a_client_that_vanished_are_set_again_when_it_comes_back(short: Path) -> None:
+    point = request(1, "setBreakpoints", source={"path": "/a.py"}, breakpoints=[{"line": 7}])
+    async with serving(short, protocol="dap") as (watched, _):
+        ann, bob = Guest(client="ann@desk"), Guest(client="bob@desk")
+        first = await watched.session.enter(ann)
+        first.writer.write(point)
+        await first.reader.read(10_000)
+        first.writer.transport.abort()
+        await watched.debugger.left.acquire()
+        again = await watched.session.enter(ann)
+        again.writer.write(request(1, "configurationDone"))
+        said = messages(await again.reader.read(10_000))
+        assert {message.get("event") or message["command"] for message in said} >= {"output"}
+        assert ("ann@desk", "lost", "") in watched.events
+        again.writer.write(request(2, "disconnect"))
+        await again.reader.read(10_000)
+        await again.close()
+        other = await watched.session.enter(bob)
+        assert ("ann@desk", "disconnected", "") in watched.events
+        other.writer.write(request(1, "configurationDone"))
+        assert [message["command"] for message in messages(await other.reader.read(10_000))] == ["configurationDone"]
+        await other.close()
+
+
+async def test_a_port_is_opened_where_it_is_wished_for(short: Path) -> None:
+    watched = Watched(short)
+    session = Session(watched.debugger, "gdb", Doors(short / "c.sock", Address("127.0.0.1", 0)), Log("test"))
+    address = Address.parse(await session.listen())
+    assert address.host == "127.0.0.1"
+    client = Stream(*await asyncio.open_connection(*address))
+    client.writer.write(b"hello")
+    assert await client.reader.readexactly(5) == b"hello"
+    await client.close()
+    await session.close()
+    await watched.debugger.detach()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become somebody else")
+async def test_other_users_do_not_get_in_by_the_port(short: Path) -> None:
+    watched = Watched(short)
+    session = Session(watched.debugger, "gdb", Doors(short / "c.sock", Address("127.0.0.1", 0)), Log("test"))
+    address = Address.parse(await session.listen())
+    code = (
+        "import os, socket; 'x'.encode('idna'); os.setuid(65534); s = socket.socket(); s.settimeout(20)\n"
+        f"try: s.connect({tuple(address)!r}); print(s.recv(9))\n"
+        "except ConnectionError: print(b'')"
+    )
+    pipe = asyncio.subprocess.PIPE
+    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=pipe)
+    assert (await stranger.communicate())[0] == b"b''\n"
+    await session.close()
+    await watched.debugger.detach()
 
 
 async def test_clients_may_come_one_after_another(short: Path) -> None:
@@ -123,8 +270,7 @@ async def test_clients_may_come_one_after_another(short: Path) -> None:
             assert await client.reader.readexactly(5) == b"hello"
             await client.close()
             await watched.debugger.left.acquire()
-        assert [watched.told.get_nowait()] == ["connected"]
-        assert watched.told.empty(), "told once: the phase of an attachment moves forward only"
+            assert [await watched.told.get() for _ in range(2)] == [f"connected {ME}", "left"]
 
 
 async def test_a_client_that_comes_back_at_once_is_served(short: Path) -> None:
@@ -140,7 +286,7 @@ async def test_a_client_that_comes_back_at_once_is_served(short: Path) -> None:
 async def test_the_session_ends_with_the_debugger(short: Path) -> None:
     async with serving(short) as (watched, run):
         client = await watched.client()
-        assert await watched.told.get() == "connected"
+        assert await watched.told.get() == f"connected {ME}"
         watched.debugger.died.set()
         assert await run is Reason.DEBUGGER_DIED
         assert await client.reader.read() == b""
@@ -155,7 +301,7 @@ async def test_the_session_ends_when_nobody_comes(short: Path) -> None:
 async def test_the_session_ends_when_nobody_comes_back(short: Path) -> None:
     async with serving(short, client_grace=0.01) as (watched, run):
         client = await watched.client()
-        assert await watched.told.get() == "connected"
+        assert await watched.told.get() == f"connected {ME}"
         assert not run.done()
         await client.close()
         assert await run is Reason.CLIENT_GONE
@@ -187,7 +333,7 @@ async def test_the_end_of_the_session_in_the_middle_of_a_parting_still_tells_the
     for turns in range(8):
         async with serving(short) as (watched, run):
             client = await watched.client()
-            assert await watched.told.get() == "connected"
+            assert await watched.told.get() == f"connected {ME}"
             client.writer.close()
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -196,10 +342,8 @@ async def test_the_end_of_the_session_in_the_middle_of_a_parting_still_tells_the
             await asyncio.wait_for(watched.debugger.left.acquire(), 10)
 
 
-@pytest.mark.parametrize("protocol", ["dap"])
-async def test_bytes_that_are_no_protocol_pass_all_the_same(short: Path, protocol: str) -> None:
-    async with serving(short) as (watched, _):
-        watched.session._protocol = protocol
+async def test_bytes_that_are_no_protocol_pass_all_the_same(short: Path) -> None:
+    async with serving(short, protocol="dap") as (watched, _):
         client = await watched.client()
         client.writer.write(b"Content-Length: 3\r\n\r\n\xff\xfe\xfd" + b"x" * 9000)
         assert len(await client.reader.readexactly(9024)) == 9024

@@ -52,9 +52,9 @@ async def agent(coordinator: Coordinator) -> AsyncIterator[Agent]:
         yield Agent(coordinator.url, line, name)
 
 
-def listening(coordinator: Coordinator, pod: str, agent: str) -> str:
+def listening(coordinator: Coordinator, pod: str, agent: str, **spec: str) -> str:
     """An attachment whose debug server the agent has."""
-    name = coordinator.attached(pod)
+    name = coordinator.attached(pod, **spec)
     assert coordinator.patch(name, state="attaching", agent=agent).status_code == 200
     patched = coordinator.patch(name, phase="listening", debug_server_address="unix:/x", protocol="dap")
     assert patched.status_code == 200
@@ -178,6 +178,18 @@ async def test_the_agent_is_told_who_wants_in_and_how(shared: Coordinator, pod: 
         asking = spawn(dial(shared.url, client_path(name, guest)), "client")
         call = await known.call()
         assert (call.client, call.takeover, call.read_only) == ("ann@desk", True, True)
+        asking.cancel()
+        await asyncio.wait({asking})
+
+
+async def test_only_the_owner_takes_over(shared: Coordinator, pod: str) -> None:
+    async with agent(shared) as known:
+        name = listening(shared, pod, known.name, owner="ann@desk")
+        with pytest.raises(ApiError, match="is ann@desk's") as refused:
+            await dial(shared.url, client_path(name, Guest(client="bob@desk", takeover=True)))
+        assert (refused.value.code, refused.value.reason) == (403, Reason.TAKEOVER_DENIED)
+        asking = spawn(dial(shared.url, client_path(name, Guest(client="ann@desk", takeover=True))), "owner")
+        assert (await known.call()).takeover
         asking.cancel()
         await asyncio.wait({asking})
 

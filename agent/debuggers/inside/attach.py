@@ -5,8 +5,9 @@ DEBUGPY (the directory of the debugpy package) and TICKET (which begins the firs
 Python 3.8 or newer; no name of it stays behind in the process.
 
 The process opens nothing to the outside: it dials the agent. The first connection is the control line: the agent says
-`client` (a debugger's client is there: dial once more for it), `disconnect` (it has left) or `detach [PAGE]`, and gets
-one JSON object for each. When the control line ends, for whatever reason, the debugger takes itself out.
+`client` (a debugger's client is there: dial once more for it) or `client terminate` (and it may end the process),
+`disconnect` (it has left) or `detach [PAGE]`, and gets one JSON object for each. When the control line ends, for
+whatever reason, the debugger takes itself out.
 """
 
 import contextlib
@@ -114,11 +115,22 @@ def start(door):
 
     pydevd.SetupHolder.setup = None
     pydevd.create_server_socket = lambda host, port: door
-    # An editor's "Stop" lets go of the process instead of ending it.
-    PyDevdAPI.request_terminate_process = lambda self, py_db: self.request_disconnect(py_db, resume_threads=True)
+    if not hasattr(PyDevdAPI, "squash_terminate"):
+        PyDevdAPI.squash_terminate = PyDevdAPI.request_terminate_process
+    allow_terminate(False)
     let_go_of_children()
     api.listen.called = False
     api.listen(("127.0.0.1", 0), in_process_debug_adapter=True)
+
+
+def allow_terminate(allowed):
+    """Whether an editor's "Stop" may end the process; otherwise it lets go of it."""
+    from _pydevd_bundle.pydevd_api import PyDevdAPI
+
+    def let_go(self, py_db):
+        self.request_disconnect(py_db, resume_threads=True)
+
+    PyDevdAPI.request_terminate_process = PyDevdAPI.squash_terminate if allowed else let_go
 
 
 def let_go_of_children():
@@ -254,6 +266,7 @@ def follow(line, say):
         for order in line:
             word, _, rest = order.strip().partition(" ")
             if word == "client":
+                allow_terminate(rest == "terminate")
                 door.open()
             elif word == "disconnect":
                 disconnect(door)

@@ -1,0 +1,62 @@
+"""Carries the bytes of one session between client and debug server, through the interpreter of their protocol."""
+
+import asyncio
+from collections.abc import Callable
+
+from agent.protocols.interpreter import Event, Flow, Interpreter
+from agent.streams import Stream
+from squash.tasks import spawn
+from squash.tunnel import CHUNK
+
+
+class Relay:
+    """`told` gets each event; `moved` is called after each step, when the interpreter may know something new."""
+
+    def __init__(
+        self,
+        client: Stream,
+        server: Stream,
+        interpreter: Interpreter,
+        told: Callable[[Event], None],
+        moved: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._server = server
+        self._interpreter = interpreter
+        self._told = told
+        self._moved = moved
+
+    async def run(self) -> None:
+        """Until either end closes, or the session must not go on."""
+        up = spawn(self._pump(self._client, self._interpreter.from_client), "client to debugger")
+        down = spawn(self._pump(self._server, self._interpreter.from_server), "debugger to client")
+        try:
+            await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (up, down):
+                task.cancel()
+            await asyncio.wait({up, down})
+
+    async def _pump(self, source: Stream, understand: Callable[[bytes], Flow]) -> None:
+        try:
+            while data := await source.reader.read(CHUNK):
+                flow = understand(data)
+                for event in flow.events:
+                    self._told(event)
+                # Both at once, and before anything is waited for: their order is the interpreter's.
+                _write(self._server, flow.server)
+                _write(self._client, flow.client)
+                self._moved()
+                if flow.server:
+                    await self._server.writer.drain()
+                if flow.client:
+                    await self._client.writer.drain()
+                if flow.over:
+                    return
+        except OSError:
+            return  # an end that broke is an end that closed
+
+
+def _write(stream: Stream, pieces: list[bytes]) -> None:
+    if pieces and not stream.writer.is_closing():
+        stream.writer.writelines(pieces)
