@@ -13,8 +13,9 @@ from starlette.routing import Route
 from starlette.types import Receive
 
 from coordinator import openapi, query, watch
-from coordinator.http import Body, ClientGoneError, Handler, Resource, answer, refusal
+from coordinator.http import Body, ClientGoneError, Handler, Resource, actor, answer, refusal
 from coordinator.metrics import CONTENT_TYPE
+from coordinator.records import Records
 from coordinator.service import Service
 from coordinator.switchboard import Switchboard
 from coordinator.tunnel import Meeting, Tunnel
@@ -30,12 +31,13 @@ DEEPEST = 32
 """Levels of `spec.attachment`: whoever reads the object again must have room for them."""
 
 
-def application(service: Service, settings: CoordinatorSettings) -> Starlette:
+def application(service: Service, records: Records, settings: CoordinatorSettings) -> Starlette:
     """The ASGI application of the coordinator."""
     api = Api(service, settings)
     paths: dict[str, dict[str, Handler]] = {}
     for operation in openapi.OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = getattr(api, operation.id)
+        owner = records if hasattr(records, operation.id) else api
+        paths.setdefault(operation.path, {})[operation.method] = getattr(owner, operation.id)
     switchboard: Switchboard[Meeting] = Switchboard()
     service.metrics.gauge("squash_tunnel_agents", "Agents with an open line", lambda: switchboard.agents)
     service.metrics.gauge("squash_tunnel_streams", "Streams through the tunnel", lambda: switchboard.streams)
@@ -83,7 +85,7 @@ class Api:
         wanted = await self._attachment.read(request)
         if not _shallow(wanted.spec.attachment, DEEPEST):
             raise ApiError(422, Reason.INVALID, f"spec.attachment is nested deeper than {DEEPEST} levels")
-        return answer(await self._service.create_attachment(wanted), 201)
+        return answer(await self._service.create_attachment(wanted, actor(request)), 201)
 
     async def list_attachments(self, request: Request) -> Response:
         chosen = query.selection(request)
@@ -107,19 +109,19 @@ class Api:
         return answer(look() or await self._wait(request, [("attachment", name)], look))
 
     async def patch_attachment(self, request: Request) -> Response:
-        return answer(self._service.patch_attachment(_id(request), await self._patch.read(request)))
+        return answer(self._service.patch_attachment(_id(request), await self._patch.read(request), actor(request)))
 
     async def release_attachment(self, request: Request) -> Response:
-        return answer(self._service.release_attachment(_id(request)))
+        return answer(self._service.release_attachment(_id(request), actor(request)))
 
     async def detach_attachment(self, request: Request) -> Response:
-        return answer(self._service.detach_attachment(_id(request)))
+        return answer(self._service.detach_attachment(_id(request), actor(request)))
 
     async def ready_attachment(self, request: Request) -> Response:
-        return answer(self._service.ready_attachment(_id(request)))
+        return answer(self._service.ready_attachment(_id(request), actor(request)))
 
     async def delete_attachment(self, request: Request) -> Response:
-        self._service.delete_attachment(_id(request))
+        self._service.delete_attachment(_id(request), actor(request))
         return Response()
 
     async def watch_changes(self, request: Request) -> Response:
@@ -142,7 +144,7 @@ class Api:
     # -- debug requests -----------------------------------------------------------------------------
 
     async def create_request(self, request: Request) -> Response:
-        return answer(self._service.create_request(await self._request.read(request)), 201)
+        return answer(self._service.create_request(await self._request.read(request), actor(request)), 201)
 
     async def list_requests(self, request: Request) -> Response:
         return answer(list(self._board.requests.values()))
@@ -162,7 +164,7 @@ class Api:
         return answer(self._service.renew_request(_id(request)))
 
     async def delete_request(self, request: Request) -> Response:
-        self._service.delete_request(_id(request))
+        self._service.delete_request(_id(request), actor(request))
         return Response()
 
     # -- what runs ----------------------------------------------------------------------------------

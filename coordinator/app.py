@@ -13,7 +13,9 @@ from coordinator import platforms
 from coordinator.api import application
 from coordinator.board import Board, Policy
 from coordinator.metrics import Metrics
+from coordinator.records import Records
 from coordinator.service import Service
+from coordinator.sightings import Sightings
 from coordinator.stores import Store
 from coordinator.stores.memory import MemoryStore
 from coordinator.stores.sqlite import SqliteStore
@@ -23,6 +25,7 @@ from squash.errors import SettingError
 from squash.logs import Log
 from squash.options import die, load_or_exit
 from squash.settings import CoordinatorSettings
+from squash.tasks import spawn
 from squash.tunnel import LONGEST
 
 PROGRAM = "coordinator"
@@ -55,10 +58,16 @@ def open_store(settings: CoordinatorSettings) -> Store:
 async def _run(settings: CoordinatorSettings, sock: socket.socket, store: Store) -> None:
     board = Board(Policy(settings.request_ttl, settings.retention), partial(secrets.token_hex, 16))
     waiting = Waiting()
-    service = Service(board, store, platforms.load(settings), waiting, Metrics(board, waiting))
+    sightings = Sightings(settings.sightings)
+    service = Service(board, store, platforms.load(settings), waiting, Metrics(board, waiting), sightings)
     service.start()
+    records = Records(store, sightings, settings)
     # What was loaded stays: the collector need not walk over it again and again.
     gc.freeze()
-    app = application(service, settings)
-    await serve.run(app, sock, f"squash-{PROGRAM}", service.stop, longest_message=LONGEST)
+    app = application(service, records, settings)
+    trimming = spawn(records.keep_trimmed(), "retention of the audit trail")
+    try:
+        await serve.run(app, sock, f"squash-{PROGRAM}", service.stop, longest_message=LONGEST)
+    finally:
+        trimming.cancel()
     _log.info("stopped")

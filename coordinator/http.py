@@ -9,8 +9,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from coordinator.metrics import Metrics
+from coordinator.trail import UNKNOWN
+from squash.calls import ACTOR
 from squash.errors import ApiError
-from squash.model import Refusal
+from squash.model import LONGEST_TEXT, Refusal
 from squash.reasons import Reason
 
 T = TypeVar("T")
@@ -123,6 +125,13 @@ def _page(scope: Scope) -> str | None:
         if name == b"origin" or (name == b"sec-fetch-site" and value not in (b"none", b"same-origin")):
             return f"{name.decode()}: {value[:_SHOWN].decode('latin-1')!r}"
     return None
+
+
+def actor(request: Request) -> str:
+    """Who makes the call: whom authentication found (`squash.subject` in the scope), else whoever it says it is."""
+    subject = request.scope.get("squash.subject")
+    told = str(subject) if subject else request.headers.get(ACTOR, "")
+    return told[:LONGEST_TEXT] if told.isprintable() and told else UNKNOWN
 
 
 def answer(value: Any, code: int = 200) -> Response:

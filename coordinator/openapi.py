@@ -11,12 +11,15 @@ from squash.calls import BASE
 from squash.model import (
     NAME_PATTERN,
     PYTHON_ALONE,
+    Action,
     AttachmentPatch,
+    AuditEntry,
     Changes,
     Container,
     DebugAttachment,
     DebugRequest,
     Refusal,
+    Sighting,
     State,
 )
 from squash.reasons import Reason
@@ -51,6 +54,8 @@ class Operation:
 
 
 _text = {"type": "string"}
+_number = {"type": "number", "minimum": 0}
+_actions = {"type": "string", "enum": [action.value for action in Action]}
 _texts = {"type": "array", "items": _text}
 _states = {"type": "array", "items": {"type": "string", "enum": [state.value for state in State]}}
 _ID = Parameter("id", "path", _text, "The object's name")
@@ -63,6 +68,7 @@ _SINCE = Parameter("since", "query", _text, "The revision of the answer before; 
 _IMAGE = Parameter("image", "query", _text, "Only containers of this image")
 _POD = Parameter("pod", "query", _text, "Only containers of this pod")
 _NAMESPACE = Parameter("namespace", "query", _text, "Only containers of this namespace")
+_LIMIT = Parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 999_999_999}, "At most so many")
 _WAITING = (
     Parameter("wait", "query", {"type": "boolean", "default": False}, "A long poll: answer as soon as there is news"),
     Parameter("X-Timeout", "header", {"type": "number", "minimum": 0}, "Seconds after which a long poll ends with 408"),
@@ -211,6 +217,41 @@ OPERATIONS = (
         parameters=(_IMAGE, _POD, _NAMESPACE),
         refusals={503: (Reason.RUNTIME_UNREACHABLE,)},
     ),
+    Operation(
+        "list_audit",
+        "GET",
+        f"{BASE}/audit",
+        "The audit trail: who did what; the newest entries that fit, the oldest of them first",
+        answer=list[AuditEntry],
+        parameters=(
+            Parameter("attachment", "query", _text, "Only entries about this attachment"),
+            Parameter("actor", "query", _text, "Only what this one did"),
+            Parameter("action", "query", _actions, "Only this action"),
+            Parameter("since", "query", _number, "Only entries from these unix seconds on"),
+            _LIMIT,
+        ),
+        refusals={422: (Reason.INVALID,)} | _KEPT,
+    ),
+    Operation(
+        "add_audit",
+        "POST",
+        f"{BASE}/audit",
+        "Adds to the audit trail what an agent saw; no entry is ever changed",
+        body=list[AuditEntry],
+        refusals=_MALFORMED | _KEPT | {400: (Reason.MALFORMED,)},
+    ),
+    Operation(
+        "list_sightings",
+        "GET",
+        f"{BASE}/sighting",
+        "The last marked requests that sidecars told of, held or not; the newest first",
+        answer=list[Sighting],
+        parameters=(
+            Parameter("trace", "query", _text, "Only of this trace id, `traceparent` or `x-request-id`"),
+            _LIMIT,
+        ),
+        refusals={422: (Reason.INVALID,)},
+    ),
     Operation("healthz", "GET", "/healthz", "Whether the coordinator answers", answer=str, media="text/plain"),
     Operation(
         "readyz",
@@ -231,7 +272,7 @@ def document() -> bytes:
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
-    types = [DebugAttachment, AttachmentPatch, DebugRequest, Changes, Container, Refusal]
+    types = [DebugAttachment, AttachmentPatch, DebugRequest, Changes, Container, AuditEntry, Sighting, Refusal]
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     whole = {
         "openapi": "3.1.0",

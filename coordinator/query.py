@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from starlette.requests import HTTPConnection, Request
 
 from coordinator.selection import Selection
+from coordinator.trail import MOST, Wanted
 from squash.errors import ApiError
-from squash.model import LONGEST_TEXT, State
+from squash.model import LONGEST_TEXT, Action, State
 from squash.reasons import Reason
 from squash.tunnel import Guest
 
@@ -52,6 +53,33 @@ def seconds(request: Request, longest: float) -> float:
     if not _SECONDS.fullmatch(text):
         raise _unfit("X-Timeout", text, "seconds, like 30 or 0.5")
     return min(float(text), longest)
+
+
+def trail(request: Request) -> Wanted:
+    """The filters `attachment`, `actor`, `action`, `since` and `limit` of the audit trail."""
+    found = facts(request, ("attachment", "actor", "action", "since"))
+    action, since = found.get("action"), found.get("since")
+    if action is not None and action not in set(Action):
+        raise _unfit("action", action, f"one of {', '.join(Action)}")
+    if since is not None and not _SECONDS.fullmatch(since):
+        raise _unfit("since", since, "unix seconds, like 1700000000.5")
+    return Wanted(
+        attachment=found.get("attachment"),
+        actor=found.get("actor"),
+        action=Action(action) if action is not None else None,
+        since=float(since) if since is not None else None,
+        limit=limit(request, MOST),
+    )
+
+
+def limit(request: Request, most: int) -> int:
+    """`limit`: how many, at most; when absent, the most there can be."""
+    text = request.query_params.get("limit")
+    if text is None:
+        return most
+    if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) == 0:
+        raise _unfit("limit", text, "a number from 1 on")
+    return min(int(text), most)
 
 
 def _flag(connection: HTTPConnection, key: str) -> bool:

@@ -10,15 +10,18 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from coordinator import trail
 from coordinator.board import Board
 from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
 from coordinator.metrics import Metrics
 from coordinator.platforms import Platform, located
+from coordinator.sightings import Sightings
 from coordinator.stores import Store
 from coordinator.waiting import Waiting
 from squash.errors import ApiError
 from squash.logs import Log
-from squash.model import AttachmentPatch, Container, DebugAttachment, DebugRequest
+from squash.model import AttachmentPatch, Container, DebugAttachment, DebugRequest, State
+from squash.reasons import Reason
 
 T = TypeVar("T")
 RETRY = 5.0
@@ -30,8 +33,17 @@ _log = Log("coordinator")
 class Service:
     """What the API can do. Refusals are ApiError; those of the store leave everything as it was."""
 
-    def __init__(self, board: Board, store: Store, platform: Platform, waiting: Waiting, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        board: Board,
+        store: Store,
+        platform: Platform,
+        waiting: Waiting,
+        metrics: Metrics,
+        sightings: Sightings,
+    ) -> None:
         self.board = board
+        self.sightings = sightings
         self.waiting = waiting
         self.metrics = metrics
         self._store = store
@@ -53,35 +65,45 @@ class Service:
         if self._alarm:
             self._alarm.cancel()
 
-    async def create_attachment(self, wanted: DebugAttachment) -> DebugAttachment:
+    async def create_attachment(self, wanted: DebugAttachment, actor: str) -> DebugAttachment:
+        """`actor`, here and below, is who makes the call, for the audit trail."""
         # A taken name is told first: who lost our first answer must learn of it even when the container is gone.
         self.board.check_name_free(wanted.metadata.name)
-        wanted = replace(wanted, spec=await located(self._platform, wanted.spec))
-        return self._commit(self.board.create_attachment(wanted, time.time()))
+        marked = wanted.spec.match_request or wanted.spec.holder is not None
+        try:
+            wanted = replace(wanted, spec=await located(self._platform, wanted.spec))
+            made = self._commit(self.board.create_attachment(wanted, time.time()), actor)
+        except ApiError as error:
+            if marked and error.reason is not Reason.NAME_TAKEN:
+                self.sightings.refused(wanted.spec, error.reason, error.message, time.time())
+            raise
+        if marked:
+            self.sightings.held(made, time.time())
+        return made
 
-    def patch_attachment(self, name: str, patch: AttachmentPatch) -> DebugAttachment:
-        return self._commit(self.board.patch_attachment(name, patch, time.time()))
+    def patch_attachment(self, name: str, patch: AttachmentPatch, actor: str) -> DebugAttachment:
+        return self._commit(self.board.patch_attachment(name, patch, time.time()), actor)
 
-    def release_attachment(self, name: str) -> DebugAttachment:
-        return self._commit(self.board.release_attachment(name, time.time()))
+    def release_attachment(self, name: str, actor: str) -> DebugAttachment:
+        return self._commit(self.board.release_attachment(name, time.time()), actor)
 
-    def detach_attachment(self, name: str) -> DebugAttachment:
-        return self._commit(self.board.detach_attachment(name, time.time()))
+    def detach_attachment(self, name: str, actor: str) -> DebugAttachment:
+        return self._commit(self.board.detach_attachment(name, time.time()), actor)
 
-    def ready_attachment(self, name: str) -> DebugAttachment:
-        return self._commit(self.board.ready_attachment(name))
+    def ready_attachment(self, name: str, actor: str) -> DebugAttachment:
+        return self._commit(self.board.ready_attachment(name), actor)
 
-    def delete_attachment(self, name: str) -> None:
-        self._commit(self.board.delete_attachment(name))
+    def delete_attachment(self, name: str, actor: str) -> None:
+        self._commit(self.board.delete_attachment(name), actor)
 
-    def create_request(self, wanted: DebugRequest) -> DebugRequest:
-        return self._commit(self.board.create_request(wanted, time.time()))
+    def create_request(self, wanted: DebugRequest, actor: str) -> DebugRequest:
+        return self._commit(self.board.create_request(wanted, time.time()), actor)
 
     def renew_request(self, name: str) -> DebugRequest:
         return self._commit(self.board.renew_request(name, time.time()))
 
-    def delete_request(self, name: str) -> None:
-        self._commit(self.board.delete_request(name, time.time()))
+    def delete_request(self, name: str, actor: str) -> None:
+        self._commit(self.board.delete_request(name, time.time()), actor)
 
     async def containers(self, wanted: Mapping[str, str]) -> list[Container]:
         """Those of the platform that have the `image`, `pod` and `namespace` that are wanted."""
@@ -92,15 +114,23 @@ class Service:
         """Raises ApiError 503 when the store cannot be written."""
         self._store.probe()
 
-    def _commit(self, decision: Decision[T]) -> T:
+    def _commit(self, decision: Decision[T], actor: str = trail.COORDINATOR) -> T:
         if decision.changes:
-            self._store.save(decision.changes)
+            self._store.save(decision.changes, trail.entries(decision.changes, actor, time.time()))
             self.board.apply(decision.changes)
+            self._watch_holds(decision.changes)
             self.waiting.notify(decision.changes)
             self.metrics.count(decision.changes)
             _write_down(decision.changes)
             self._set_alarm()
         return decision.result
+
+    def _watch_holds(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            if isinstance(change, AttachmentChange) and change.after and change.before:
+                status = change.after.status
+                if status.outcome is not change.before.status.outcome or status.state is State.ERROR:
+                    self.sightings.ended(change.after)
 
     def _expire(self) -> None:
         self._alarm, self._alarm_for = None, None

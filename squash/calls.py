@@ -10,13 +10,16 @@ import msgspec
 from squash.access import IssuedToken, Token, TokenWish, TunnelWish
 from squash.errors import ApiError
 from squash.model import (
+    Action,
     AttachmentPatch,
+    AuditEntry,
     Changes,
     Container,
     DebugAttachment,
     DebugRequest,
     Metadata,
     Refusal,
+    Sighting,
     State,
     StatusPatch,
     Struct,
@@ -24,6 +27,8 @@ from squash.model import (
 from squash.reasons import Reason
 
 BASE = "/api/v2"
+ACTOR = "x-squash-actor"
+"""The header by which a client says who it is, as `user@host`; with authentication its token says so instead."""
 T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 
@@ -168,6 +173,36 @@ def changes(
     filters = _filters(since=since, node=node, holder=holder, states=",".join(states), names=",".join(names))
     params = filters | _waiting(wait)
     return Call("GET", f"{BASE}/changes", Changes, params=params, wait=wait)
+
+
+def list_audit(
+    *,
+    attachment: str | None = None,
+    actor: str | None = None,
+    action: Action | None = None,
+    since: float | None = None,
+    limit: int | None = None,
+) -> Call[list[AuditEntry]]:
+    """The newest `limit` entries that fit, the oldest of them first; `since` in unix seconds."""
+    params = _filters(
+        attachment=attachment,
+        actor=actor,
+        action=action,
+        since=None if since is None else f"{since:.6f}",
+        limit=None if limit is None else str(limit),
+    )
+    return Call("GET", f"{BASE}/audit", list[AuditEntry], params=params)
+
+
+def add_audit(entries: Iterable[AuditEntry]) -> Call[None]:
+    """What an agent saw."""
+    return Call("POST", f"{BASE}/audit", type(None), _encode(list(entries)))
+
+
+def list_sightings(*, trace: str | None = None, limit: int | None = None) -> Call[list[Sighting]]:
+    """The newest first. `trace` is a trace id, a whole `traceparent`, or an `x-request-id`."""
+    params = _filters(trace=trace, limit=None if limit is None else str(limit))
+    return Call("GET", f"{BASE}/sighting", list[Sighting], params=params)
 
 
 def _path(kind: str, name: str) -> str:

@@ -12,8 +12,10 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from squash.calls import (
+    ACTOR,
     BASE,
     Call,
+    add_audit,
     changes,
     create_attachment,
     create_request,
@@ -25,8 +27,10 @@ from squash.calls import (
     get_attachment,
     get_request,
     list_attachments,
+    list_audit,
     list_containers,
     list_requests,
+    list_sightings,
     patch_attachment,
     ready_attachment,
     release_attachment,
@@ -40,6 +44,7 @@ __all__ = [
     "AsyncClient",
     "Call",
     "Client",
+    "add_audit",
     "changes",
     "create_attachment",
     "create_request",
@@ -50,8 +55,10 @@ __all__ = [
     "get_attachment",
     "get_request",
     "list_attachments",
+    "list_audit",
     "list_containers",
     "list_requests",
+    "list_sightings",
     "patch_attachment",
     "ready_attachment",
     "release_attachment",
@@ -66,7 +73,8 @@ GRACE = 5.0
 class _Transport:
     """What both clients share: how a call becomes a request, and an answer a value or an error."""
 
-    def __init__(self, url: str, timeout: float, credentials: Credentials | None) -> None:
+    def __init__(self, url: str, timeout: float, credentials: Credentials | None, actor: str = "") -> None:
+        self._actor = {ACTOR: actor} if actor else {}
         self.url = url.rstrip("/")
         self._timeout = timeout
         if not self.url.startswith(("http://", "https://")):
@@ -81,7 +89,7 @@ class _Transport:
             "url": self.url + call.path,
             "params": call.params,
             "content": call.body,
-            "headers": call.headers | self.credentials.headers(),
+            "headers": call.headers | self.credentials.headers() | self._actor,
             "timeout": httpx.Timeout(late, connect=self._timeout),
         }
 
@@ -94,10 +102,15 @@ class _Transport:
 
 
 class Client(_Transport):
-    """For the command line, scripts and tests. `timeout` in seconds, for calls that do not wait."""
+    """For the command line, scripts and tests. `timeout` in seconds, for calls that do not wait.
 
-    def __init__(self, url: str, timeout: float = 10.0, credentials: Credentials | None = None) -> None:
-        super().__init__(url, timeout, credentials)
+    `actor` is who calls, for the audit trail.
+    """
+
+    def __init__(
+        self, url: str, timeout: float = 10.0, credentials: Credentials | None = None, actor: str = ""
+    ) -> None:
+        super().__init__(url, timeout, credentials, actor)
         self._http = httpx.Client(trust_env=False, verify=self.credentials.context() or True)
 
     def send(self, call: Call[T]) -> T:

@@ -316,6 +316,85 @@ class DebugRequest(Struct, frozen=True, kw_only=True):
         return self.metadata.name or ""
 
 
+class Action(StrEnum):
+    """What happened, in the audit trail."""
+
+    REQUEST_CREATED = "request_created"
+    REQUEST_DELETED = "request_deleted"
+    REQUEST_EXPIRED = "request_expired"
+    ATTACHMENT_CREATED = "attachment_created"
+    """Without a debug request: a debugger was asked for one container."""
+    MATCHED = "matched"
+    """A marked request met a debug request; it is held from here on."""
+    CLAIMED = "claimed"
+    """An agent took the attachment."""
+    ATTACHED = "attached"
+    FAILED = "failed"
+    """The attachment ended in an error; the detail is its reason."""
+    LET_GO = "let_go"
+    """The hold ended; the detail is its outcome."""
+    READY_BY_HAND = "ready_by_hand"
+    RELEASED = "released"
+    DELETED = "deleted"
+    DETACHED = "detached"
+    CLIENT_CONNECTED = "client_connected"
+    CLIENT_LEFT = "client_left"
+    TAKEN_OVER = "taken_over"
+    """A client took the session from another; the detail names whose it was."""
+    EVALUATED = "evaluated"
+    """An expression was evaluated in the process; neither it nor its value is told."""
+    CHANGED = "changed"
+    """A variable, memory or a register was written; the detail says which of these, never a value."""
+    REFUSED = "refused"
+    """The session did not let something happen; the detail is the protocol's name for it, and why."""
+    TERMINATION_REFUSED = "termination_refused"
+    """A client wanted to end the process and was detached instead."""
+    TERMINATED = "terminated"
+    """A client ended the process, as the attachment allowed."""
+    TOKEN_CREATED = "token_created"  # noqa: S105 - no secret
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105
+    AGENT_JOINED = "agent_joined"
+    AGENT_LEFT = "agent_left"
+    AGENT_LOST = "agent_lost"
+
+
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    """One line of the audit trail: who did what, when. Values of the debugged program never stand in it."""
+
+    time: float
+    """Unix seconds."""
+    actor: Text
+    """Who did it: a developer, a sidecar, an agent, or `coordinator`; `unknown` when nobody said."""
+    action: Action
+    attachment: Name | None = None
+    request: Name | None = None
+    image: Text | None = None
+    detail: Text | None = None
+    agent: Text | None = None
+    """The agent that tells it; absent when the coordinator saw it itself."""
+
+
+class Sighting(Struct, frozen=True, kw_only=True):
+    """A marked request that a sidecar told of: what became of it, also when it was not held."""
+
+    time: float
+    """Unix seconds."""
+    pod: Text | None = None
+    namespace: Text | None = None
+    container: Text | None = None
+    image: Text | None = None
+    node: Text | None = None
+    method: Text | None = None
+    path: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
+    request_id: Text | None = None
+    traceparent: Text | None = None
+    outcome: Outcome | None = None
+    """Absent while it is held."""
+    reason: Reason | None = None
+    attachment: Name | None = None
+    message: Note | None = None
+
+
 class Changes(Struct, frozen=True, kw_only=True):
     """Answer of GET /changes: what happened to attachments after the revision asked for."""
 

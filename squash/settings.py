@@ -74,6 +74,9 @@ class CoordinatorSettings:
     max_wait: Positive = setting(300.0, "longest long poll in seconds, whatever X-Timeout says")
     request_ttl: Positive = setting(3_600.0, "seconds that a debug request waits for a match when it names no ttl")
     retention: Positive = setting(3_600.0, "seconds that a finished attachment is kept to be looked at")
+    audit_days: Positive = setting(90.0, "days that an entry of the audit trail is kept")
+    audit_rows: Count = setting(500_000, "entries of the audit trail that are kept, about 300 bytes each")
+    sightings: Count = setting(2_000, "marked requests that are remembered in memory, held or not")
     log_level: LogLevel = setting("info", "least level of what is logged: debug, info, warning or error")
     log_format: LogFormat = setting("text", "how a log line looks: text or json")
 

@@ -1,35 +1,50 @@
-"""Objects in one SQLite file: a row each, in the order of their creation, the object as JSON.
+"""Objects in one SQLite file: a row each, in the order of their creation, the object as JSON; and the audit trail.
 
 WAL with synchronous=NORMAL: what was answered survives the end of the process, however it ends; a power cut may take
 the last moments. The file belongs to one coordinator at a time.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from coordinator.decision import AttachmentChange, Change, RequestChange
+from coordinator.trail import Wanted
 from squash.errors import ApiError, SettingError
 from squash.logs import Log
-from squash.model import DebugAttachment, DebugRequest
+from squash.model import AuditEntry, DebugAttachment, DebugRequest
 from squash.private import private_directory
 from squash.reasons import Reason
 
 APPLICATION_ID = 0x73717568
 """Tells our files from those of other programs (SQLite's header, offset 68)."""
-SCHEMA = 1
-_TABLES = """
+_SCHEMAS = (
+    """
     CREATE TABLE objects (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL,
         body BLOB NOT NULL, UNIQUE (kind, name)) STRICT;
     CREATE TABLE probe (id INTEGER PRIMARY KEY, writes INTEGER NOT NULL) STRICT;
-    INSERT INTO probe VALUES (0, 0);
-"""
+    INSERT INTO probe VALUES (0, 0)
+    """,
+    # Nobody changes what the trail says; the trigger is for whoever opens the file by other means.
+    """
+    CREATE TABLE trail (number INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, actor TEXT NOT NULL,
+        action TEXT NOT NULL, attachment TEXT, body BLOB NOT NULL) STRICT;
+    CREATE INDEX trail_of_attachment ON trail (attachment) WHERE attachment IS NOT NULL;
+    CREATE INDEX trail_by_time ON trail (time);
+    CREATE TRIGGER trail_stays BEFORE UPDATE ON trail BEGIN SELECT raise(ABORT, 'the audit trail is append-only'); END
+    """,
+)
+"""Statements that lead from each schema to the next, separated by a semicolon at the end of a line."""
+SCHEMA = len(_SCHEMAS)
 _PUT = """
     INSERT INTO objects (kind, name, body) VALUES (?, ?, ?) ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body
 """
 _DROP = "DELETE FROM objects WHERE kind = ? AND name = ?"
+_TELL = "INSERT INTO trail (time, actor, action, attachment, body) VALUES (?, ?, ?, ?, ?)"
+_TRIM_OLD = "DELETE FROM trail WHERE time < ?"
+_TRIM_MANY = "DELETE FROM trail WHERE number <= (SELECT max(number) FROM trail) - ?"
 _ATTACHMENT, _REQUEST = "attachment", "request"
 _log = Log("store")
 
@@ -75,14 +90,36 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise self._unusable(_meaning(error)) from error
 
-    def save(self, changes: Iterable[Change]) -> None:
+    def save(self, changes: Iterable[Change], trail: Sequence[AuditEntry] = ()) -> None:
         # Before the transaction: what cannot be encoded must not leave one open.
         statements = [self._statement(change) for change in changes]
+        entries = [(each.time, each.actor, each.action, each.attachment, self._encode(each)) for each in trail]
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for statement, values in statements:
                 self._db.execute(statement, values)
+            self._db.executemany(_TELL, entries)
             self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._refusal(error) from error
+
+    def trail(self, wanted: Wanted) -> list[AuditEntry]:
+        given: dict[str, str | float | None] = {"attachment = ?": wanted.attachment, "actor = ?": wanted.actor}
+        given |= {"action = ?": wanted.action, "time >= ?": wanted.since}
+        where = {condition: value for condition, value in given.items() if value is not None}
+        condition = f" WHERE {' AND '.join(where)}" if where else ""
+        statement = f"SELECT body FROM trail{condition} ORDER BY number DESC LIMIT ?"  # noqa: S608 - no value in it
+        decoder = msgspec.json.Decoder(AuditEntry)
+        try:
+            rows = self._db.execute(statement, (*where.values(), wanted.limit)).fetchall()
+        except sqlite3.Error as error:
+            raise self._refusal(error) from error
+        return [decoder.decode(body) for (body,) in reversed(rows)]
+
+    def trim(self, before: float, most: int) -> None:
+        try:
+            self._db.execute(_TRIM_OLD, (before,))
+            self._db.execute(_TRIM_MANY, (most,))
         except sqlite3.Error as error:
             raise self._refusal(error) from error
 
@@ -115,11 +152,11 @@ class SqliteStore:
         self._db.execute("PRAGMA synchronous = NORMAL")
         # Taking the lock is what tells two coordinators apart, so it comes before the first look at the objects.
         self._db.execute("BEGIN EXCLUSIVE")
-        if not tables:
-            for statement in _TABLES.split(";"):
+        for statements in _SCHEMAS[schema:]:
+            for statement in statements.split(";\n"):
                 self._db.execute(statement)
-            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._db.execute(f"PRAGMA user_version = {SCHEMA}")
         self._db.execute("COMMIT")
 
     def _refusal(self, error: sqlite3.Error) -> ApiError:

@@ -67,11 +67,12 @@ def front(server: str | None, config: Path | None, as_json: bool, timeout: float
     try:
         settings = read_settings(server, config, timeout)
         # Imported here: it takes longer than everything that `--help` needs.
+        from squash.cli.person import person  # noqa: PLC0415
         from squash.client import Client  # noqa: PLC0415
         from squash.credentials import Credentials  # noqa: PLC0415
 
         credentials = Credentials.of(settings.server_url, settings)
-        with Client(settings.server_url, credentials=credentials) as client:
+        with Client(settings.server_url, credentials=credentials, actor=person()) as client:
             ready = Front(settings, client, output)
             try:
                 yield ready

@@ -32,6 +32,16 @@ def find(client: Client, text: str) -> Found:
     raise SquashError(Reason.NOT_FOUND, f"no debug request or debug attachment has an id that begins with {text!r}")
 
 
+def whole_id(client: Client, text: str) -> str:
+    """The attachment's id that begins with `text`; `text` itself when there is none any more."""
+    found = [each.name for each in client.send(list_attachments()) if each.name.startswith(text)]
+    if text in found or not found:
+        return text
+    if len(found) > 1:
+        raise SettingError(f"{text!r} is the beginning of several ids: {', '.join(sorted(found)[:_SHOWN])}")
+    return found[0]
+
+
 def find_all(client: Client, texts: Sequence[str]) -> list[Found]:
     """Each object once. Raises as `find`, before anything is done to one of them."""
     return list({(type(each), each.name): each for each in (find(client, text) for text in texts)}.values())

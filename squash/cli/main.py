@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from squash import __version__
-from squash.cli import connect, debug, ending, listing
+from squash.cli import audit, connect, debug, ending, listing
 from squash.cli.console import command
 from squash.cli.exits import Exit
 from squash.cli.output import Output
@@ -90,6 +90,14 @@ app.command(
 )(command.console)
 app.command("release", epilog=_examples("squashctl release 5f3c"))(ending.release)
 app.command("delete", epilog=_examples("squashctl delete 5f3c 77ab", "squashctl delete 5f3c --json"))(ending.delete)
+app.command(
+    "audit",
+    epilog=_examples(
+        "squashctl audit 5f3c",
+        "squashctl audit --actor ann@desk --since 24h",
+        "squashctl audit --action changed --limit 1000 --json",
+    ),
+)(audit.audit)
 app.command("version")(listing.version)
 
 

@@ -11,8 +11,9 @@ from coordinator.decision import AttachmentChange, Change, RequestChange
 from coordinator.stores import Store
 from coordinator.stores.memory import MemoryStore
 from coordinator.stores.sqlite import APPLICATION_ID, SCHEMA, SqliteStore
+from coordinator.trail import Wanted
 from squash.errors import ApiError, SettingError
-from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, Metadata, RequestSpec
+from squash.model import Action, AttachmentSpec, AuditEntry, DebugAttachment, DebugRequest, Metadata, RequestSpec
 from squash.reasons import Reason
 from tests.coordinator.program import ATTACHMENTS, Coordinator
 
@@ -212,3 +213,49 @@ def test_full_disk_changes_nothing_and_says_so(tmp_path: Path, pod: str, image: 
         assert coordinator.http.get("/readyz").status_code == 200
         assert coordinator.attach(pod, match=True).status_code == 201
         assert coordinator.end() == 0
+
+
+def entry(time: float, **fields: str) -> AuditEntry:
+    return AuditEntry(time=time, actor=fields.pop("actor", "ann"), action=Action.DELETED, **fields)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "memory"])
+def test_the_trail_is_kept_in_order_found_and_trimmed(path: Path, kind: str) -> None:
+    store: Store = SqliteStore(path) if kind == "sqlite" else MemoryStore()
+    written = [entry(n, attachment=f"a{n % 2}", actor="bob" if n == 3 else "ann") for n in range(6)]
+    store.save([request("x")], written[:4])
+    store.save([], written[4:])
+    assert store.trail(Wanted()) == written
+    assert store.trail(Wanted(limit=2)) == written[4:]
+    assert store.trail(Wanted(attachment="a1")) == written[1::2]
+    assert store.trail(Wanted(actor="bob", action=Action.DELETED)) == [written[3]]
+    assert store.trail(Wanted(since=4.0)) == written[4:]
+    assert store.trail(Wanted(action=Action.MATCHED)) == []
+    store.trim(before=2.0, most=100)
+    assert store.trail(Wanted()) == written[2:]
+    store.trim(before=0.0, most=1)
+    assert store.trail(Wanted()) == written[5:]
+    store.close()
+
+
+def test_the_trail_cannot_be_rewritten(path: Path) -> None:
+    store = SqliteStore(path)
+    store.save([], [entry(1.0)])
+    store.close()
+    with sqlite3.connect(path) as db, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        db.execute("UPDATE trail SET actor = 'nobody'")
+    db.close()
+
+
+def test_a_file_from_before_the_trail_gets_one(path: Path) -> None:
+    store = SqliteStore(path)
+    store.save([request("a")])
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE trail")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    again = SqliteStore(path)
+    again.save([], [entry(1.0)])
+    assert again.trail(Wanted()) == [entry(1.0)]
+    assert reopened(again, path) == [request("a")]

@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 
 from squash import __version__
+from squash.cli.person import person
 from tests.coordinator.program import Coordinator
 from tests.squash.ctl import Ctl
 
@@ -159,3 +160,20 @@ def test_plugins_are_mounted(alone: Ctl) -> None:
 def test_what_can_be_no_id_is_not_found(ctl: Ctl, command: str, text: str) -> None:
     error = ctl.failure(command, text, status=5)
     assert error["message"] == f"no debug request or debug attachment has an id that begins with {text!r}"
+
+
+def test_audit_tells_who_did_what(ctl: Ctl, board: Coordinator, pod: str) -> None:
+    image = f"demo/{pod}"
+    ctl("debug-request", image)
+    name = board.attached(pod, match=True, holder="sidecar-1")
+    ctl("delete", name)
+    story = ctl.json("audit", name)
+    assert [entry["action"] for entry in story] == ["matched", "deleted"]
+    assert (story[0]["actor"], story[1]["actor"]) == ("sidecar-1", person())
+    assert ctl.json("audit", name, "--action", "deleted", "--actor", person(), "--since", "5m") == story[1:]
+    assert ctl.json("audit", "--limit", "1") == ctl.json("audit")[-1:]
+    lines = ctl("audit", name).stdout.splitlines()
+    assert lines[0].split() == ["TIME", "ACTOR", "ACTION", "DETAIL", "IMAGE", "DEBUG", "ATTACHMENT"]
+    assert (len(lines), name in lines[1]) == (3, True)
+    assert "nothing of that kind" in ctl("audit", name, "--action", "changed").stderr
+    assert ctl.failure("audit", "--since", "soon", status=2)["message"]
