@@ -1,6 +1,7 @@
 """`x-squash-result`, written and read."""
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
@@ -22,9 +23,16 @@ RESULTS = st.builds(
 @given(RESULTS)
 def test_round_trip(result: Result) -> None:
     text = str(result)
+    assert parse(text, strict=True) == result
     assert parse(text) == result
     assert text.isascii()
     assert text.isprintable()
+
+
+@given(RESULTS)
+def test_the_format_is_pinned(result: Result) -> None:
+    form = r"[a-z_]+(; id=[-a-z0-9.]+)?(; held=\d+\.\d{3}s)?(; reason=[a-z_]+)?"
+    assert re.fullmatch(form, str(result))
 
 
 def test_how_it_looks() -> None:
@@ -33,19 +41,36 @@ def test_how_it_looks() -> None:
     assert str(result) == "error; id=5f3c; held=1.235s; reason=ptrace_scope"
 
 
-def test_what_it_does_not_know_is_passed_over() -> None:
-    assert parse("attached ;new=1;  id=a ; more") == Result(Outcome.ATTACHED, "a")
-
-
 @pytest.mark.parametrize(
-    "text", ["", "nonsense", "; id=a", "Attached", "attached; reason=nonsense", "attached; held=x"]
+    ("text", "result"),
+    [
+        ("attached ;new=1;  id=a ; more", Result(Outcome.ATTACHED, "a")),
+        ("attached;reason=released;held=2s;id=a", Result(Outcome.ATTACHED, "a", 2.0, Reason.RELEASED)),
+        ("attached; id=a; id=b", Result(Outcome.ATTACHED, "a")),
+        ("attached; reason=of_tomorrow; held=1.5s", Result(Outcome.ATTACHED, None, 1.5)),
+        ("attached; held=x; id=Not/one; reason", Result(Outcome.ATTACHED)),
+        ("attached; held=-1s", Result(Outcome.ATTACHED)),
+        ("attached; held=nans; id=", Result(Outcome.ATTACHED)),
+        ("\tattached;", Result(Outcome.ATTACHED)),
+    ],
 )
-def test_what_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        parse(text)
+def test_what_it_cannot_read_is_passed_over_unless_strict(text: str, result: Result) -> None:
+    assert parse(text) == result
+    with pytest.raises(ValueError, match="is not written as x-squash-result is"):
+        parse(text, strict=True)
 
 
-@given(st.text())
+@pytest.mark.parametrize("text", ["", "nonsense", "; id=a", "Attached", "id=a; attached", "attached, error"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_is_none(text: str, strict: bool) -> None:
+    with pytest.raises(ValueError, match="is no outcome of a hold; expected one of attached, "):
+        parse(text, strict=strict)
+
+
+@given(st.text() | st.text("attached; idhlrson=1.s"))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(ValueError):
-        assert isinstance(parse(text), Result)
+        result = parse(text)
+        assert parse(str(result), strict=True) == Result(
+            result.outcome, result.id, None if result.held is None else round(result.held, 3), result.reason
+        )
