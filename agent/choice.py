@@ -63,9 +63,10 @@ def _allowed(processes: list[Process], spec: AttachmentSpec) -> list[Process]:
 def _candidate(process: Process, debugger: Debugger) -> Candidate:
     # No arguments beyond the script's name: they may hold what is nobody's business.
     script = next((PurePath(word).name for word in process.cmdline[1:] if not word.startswith("-")), "")
-    interpreted = debugger.protocol != "gdb" and script.isprintable()
-    name = f"{process.comm} {script}".strip() if interpreted else process.comm
-    return Candidate(pid=process.pid, name=name, debugger=debugger.name)
+    name = process.comm if debugger.protocol == "gdb" else f"{process.comm} {script}".strip()
+    # A process may call itself anything; this is shown on terminals.
+    shown = "".join(char if char.isprintable() else "?" for char in name)
+    return Candidate(pid=process.pid, name=shown, debugger=debugger.name)
 
 
 def _names(process: Process) -> set[str]:

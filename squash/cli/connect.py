@@ -12,7 +12,8 @@ from squash.options import Address
 _ANYWHERE = Address("127.0.0.1", 0)
 
 
-def _address(text: str) -> Address:
+def address_option(text: str) -> Address:
+    """The value of a flag. Raises typer.BadParameter."""
     try:
         return Address.parse(text)
     except ValueError as error:
@@ -25,7 +26,7 @@ def connect(
         Address | None,
         typer.Option(
             metavar="HOST:PORT",
-            parser=_address,
+            parser=address_option,
             help="Where clients connect; default 127.0.0.1 and a free port. Port 0: any free one.",
             show_default=False,
         ),
@@ -73,7 +74,7 @@ def connect(
         from squash.cli.person import person  # noqa: PLC0415
 
         address = listen or _ANYWHERE
-        _check(address, allowed=insecure_listen)
+        check_listen(address, allowed=insecure_listen)
         found = find(squash.client, id)
         squash.stays.append(f"{found.name} stays; `squashctl delete {found.name}` removes it")
         with squash.output.progress() as progress:
@@ -88,7 +89,8 @@ def connect(
             serve_port(squash, ready, address, guest, only_one=once)
 
 
-def _check(address: Address, *, allowed: bool) -> None:
+def check_listen(address: Address, *, allowed: bool) -> None:
+    """Raises SettingError for an address that other machines reach, unless that is `allowed`."""
     if not allowed and not address.is_loopback:
         raise SettingError(
             f"--listen {address} would let other machines control the process: "

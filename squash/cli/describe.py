@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from squash.model import DebugAttachment, DebugRequest, Outcome, Phase, State
 from squash.options import Address
@@ -45,8 +46,12 @@ def patience(attachment: DebugAttachment, now: float) -> str:
 
 def container(attachment: DebugAttachment) -> str:
     """`namespace/pod/container`, as far as the platform names them."""
-    given = attachment.spec.attachment
-    parts = [given.get(key) for key in ("namespace", "pod", "container")]
+    return place_name(attachment.spec.attachment)
+
+
+def place_name(attachment: Mapping[str, Any]) -> str:
+    """The same of a `spec.attachment` alone."""
+    parts = (attachment.get(key) for key in ("namespace", "pod", "container"))
     return "/".join(str(part) for part in parts if part) or "?"
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from squash import __version__
-from squash.cli import audit, connect, debug, ending, listing
+from squash.cli import audit, connect, debug, debugging, ending, listing
 from squash.cli.console import command
 from squash.cli.exits import Exit
 from squash.cli.output import Output
@@ -46,6 +46,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_debug = typer.Typer(
+    name="debug",
+    help="Debug a running service with your own debugger.",
+    rich_markup_mode="markdown",
+    no_args_is_help=True,
+)
+_debug.command(
+    "image",
+    epilog=_examples(
+        "squashctl debug image demo/pricing --url 'http://127.0.0.1:8600/quote'",
+        "squashctl debug image demo/stock --with gdb",
+        "squashctl debug image demo/pricing --print vscode --map ~/shop=/app",
+    ),
+)(debugging.image)
+_debug.command(
+    "container",
+    epilog=_examples(
+        "squashctl debug container",
+        "squashctl debug container pricing-1 -n demo --with nvim",
+        "squashctl debug container pricing-1 --pid 4711 --yes --json",
+    ),
+)(debugging.container)
+app.add_typer(_debug)
 app.command(
     "debug-request",
     epilog=_examples(
