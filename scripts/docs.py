@@ -49,10 +49,10 @@ With `--json` a command that did well writes one JSON document to stdout. One th
 stderr `{"error": {"exit": …, "reason": …, "message": …, "remedy": …}}`. Objects look as in the REST API; `list --watch`
 writes a document for each change; `connect` writes its document when it listens, and stays; `debug` writes one
 document a line for each step, with its name in `event`, unix seconds in `time` and what belongs to it: `waiting`,
-`held` or `attachment`, then the phases (`resolving`, `starting`, `listening`, `client_connected`, `ready`, `detached`) as they
-come, `connect` (where to connect, and the editors' configurations by name), `client`, `let_go` (`outcome`, and the
-seconds `held`), `ending`, `left` (what could not be taken back) and `over`; `version` writes its document even when the
-coordinator is away, with `server` null, and the error too.
+`held` or `attachment`, then the phases (`resolving`, `starting`, `listening`, `client_connected`, `ready`,
+`detached`) as they come, `connect` (where to connect, and the editors' configurations by name), `client`, `let_go`
+(`outcome`, and the seconds `held`), `ending`, `left` (what could not be taken back) and `over`; `version` writes its
+document even when the coordinator is away, with `server` null, and the error too.
 """
 
 
