@@ -103,6 +103,7 @@ def _sighting(
         path=held.path,
         request_id=held.request_id,
         traceparent=held.traceparent,
+        mark=held.mark,
         outcome=outcome,
         reason=reason,
         attachment=attachment,

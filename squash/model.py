@@ -388,6 +388,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     path: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
     request_id: Text | None = None
     traceparent: Text | None = None
+    mark: Carrier | None = None
+    """What the service before has passed on, or the caller has set."""
     outcome: Outcome | None = None
     """Absent while it is held."""
     reason: Reason | None = None

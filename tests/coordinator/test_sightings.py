@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from coordinator import lifecycle
 from coordinator.sightings import Sightings
-from squash.model import AttachmentSpec, HeldRequest, Outcome, Sighting, State, StatusPatch
+from squash.model import AttachmentSpec, Carrier, HeldRequest, Outcome, Sighting, State, StatusPatch
 from squash.reasons import Reason
 from tests.coordinator.program import API, Coordinator
 
@@ -13,7 +13,7 @@ PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 def spec(path: str = "/cart") -> AttachmentSpec:
-    held = HeldRequest(method="GET", path=path, traceparent=PARENT, request_id=f"id-of-{path}")
+    held = HeldRequest(method="GET", path=path, traceparent=PARENT, request_id=f"id-of-{path}", mark=Carrier.BAGGAGE)
     return AttachmentSpec(attachment={"pod": "p", "namespace": 7}, image="i", node="n", held=held)
 
 
@@ -27,6 +27,7 @@ def test_held_and_how_it_ended() -> None:
     sightings.held(held, 1.0)
     (seen,) = all_of(sightings)
     assert (seen.attachment, seen.outcome, seen.pod, seen.namespace) == ("a", None, "p", None)
+    assert seen.mark is Carrier.BAGGAGE
     over = lifecycle.patched(held, StatusPatch(state=State.ERROR, reason=Reason.PROCESS_BUSY), 2.0)
     sightings.ended(over)
     assert (all_of(sightings)[0].outcome, all_of(sightings)[0].reason) == (None, Reason.PROCESS_BUSY)
