@@ -36,9 +36,9 @@ class Street:
         self.coordinator = world.coordinator()
         self.client: Client = world.client()
 
-    def pod(self, name: str, *, attachment_timeout: float = 60.0) -> Pod:
+    def pod(self, name: str, *, program: str = "", attachment_timeout: float = 60.0) -> Pod:
         timeout = ("--attachment-timeout", str(attachment_timeout))
-        service = self.world.service(name, f"demo/{name}", PROGRAMS[name])
+        service = self.world.service(name, f"demo/{name}", PROGRAMS[program or name])
         sidecar = self.world.sidecar(name, *timeout, "--request-timeout", "10")
         envoy = self.world.envoy(name, service.where, sidecar.where, *timeout, "--request-timeout", "10")
         return Pod(name, f"demo/{name}", service, sidecar, envoy)
