@@ -8,6 +8,7 @@ import uvloop
 
 from agent import containers, debuggers
 from agent.attach import Tools
+from agent.audit import LAST, Audit
 from agent.loop import Loop
 from agent.places import Places
 from agent.targets import Targets
@@ -37,7 +38,9 @@ async def run(settings: AgentSettings) -> None:
             places=places,
             targets=Targets(),
             slots=asyncio.Semaphore(settings.concurrency),
+            audit=Audit(client),
         )
+        auditing = spawn(tools.audit.run(), "audit")
         loop = Loop(tools)
         work = spawn(loop.run(), "loop")
         tunnel = spawn(Tunnel(settings.server_url, places.identity, loop.door, credentials).run(), "tunnel")
@@ -47,7 +50,10 @@ async def run(settings: AgentSettings) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await work
         tunnel.cancel()
-        await asyncio.wait({tunnel})
+        tools.audit.close()
+        await asyncio.wait({auditing}, timeout=LAST)
+        auditing.cancel()
+        await asyncio.wait({tunnel, auditing})
     places.close()
 
 

@@ -1,11 +1,13 @@
 """One attachment on this node, from the claim to the detach: a ladder of steps, each reported as it is reached."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.audit import Audit
 from agent.choice import AmbiguousError, pick
 from agent.containers import Containers
 from agent.debuggers import Debugger, DebugServer, Target
@@ -19,13 +21,15 @@ from agent.terms import Terms
 from squash.client import AsyncClient
 from squash.errors import SquashError
 from squash.logs import Log
-from squash.model import LONGEST_TEXT, Attempt, DebugAttachment, HoldUntil, Phase, State, StatusPatch
+from squash.model import LONGEST_TEXT, Attempt, AuditEntry, DebugAttachment, HoldUntil, Phase, State, StatusPatch
 from squash.reasons import Reason
 from squash.settings import AgentSettings
 from squash.tasks import spawn
 
 LAST_REPORT = 5.0
 """Seconds that a stopping agent waits for a coordinator that does not answer."""
+UNKNOWN = "unknown"
+"""The actor in the audit trail when a client does not say who it is."""
 LONGEST_MESSAGE = 2000
 """Characters of `status.message`: a few screens are more than anybody reads."""
 
@@ -43,6 +47,7 @@ class Tools:
     places: Places
     targets: Targets
     slots: asyncio.Semaphore
+    audit: Audit
 
 
 class Attachment:
@@ -223,7 +228,19 @@ class Attachment:
             self._ready("said to be ready by hand")
 
     def _note(self, client: str, event: Event) -> None:
-        self._log.info("session", client=client or None, action=event.action, detail=event.detail or None)
+        spec = self._wanted.spec
+        self._tools.audit.tell(
+            AuditEntry(
+                time=time.time(),
+                actor=client[:LONGEST_TEXT] or UNKNOWN,
+                action=event.action,
+                attachment=self._wanted.name,
+                request=spec.debug_request,
+                image=spec.image,
+                detail=event.detail[:LONGEST_TEXT] or None,
+                agent=self._tools.agent,
+            )
+        )
 
     def _report(self, **fields: object) -> None:
         phase = fields.get("phase")

@@ -17,6 +17,7 @@ from agent.streams import Stream
 from agent.terms import ORDINARY, Terms
 from squash.errors import SquashError
 from squash.logs import Log
+from squash.model import Action
 from squash.options import Address
 from squash.reasons import Reason
 from squash.tasks import spawn
@@ -216,7 +217,7 @@ class Session:
     def _turn_out(self, sitting: Sitting, guest: Guest) -> None:
         who = guest.client or "somebody"
         self._log.info("session taken over", client=who, was=sitting.guest.client)
-        self._ears.event(guest.client, Event("takeover", f"from {sitting.guest.client or 'somebody'}"))
+        self._ears.event(guest.client, Event(Action.TAKEN_OVER, f"from {sitting.guest.client or 'somebody'}"))
         if sitting.interpreter and not sitting.client.writer.is_closing():
             sitting.client.writer.write(sitting.interpreter.last_words(f"{who} has taken over this session"))
         if sitting.task:
@@ -235,8 +236,10 @@ class Session:
             finally:
                 sitting.parting = True
                 server.writer.close()
-                await _see_through(self._server.disconnected(), "client left")
-                self._parted(sitting)
+                try:
+                    await _see_through(self._server.disconnected(), "client left")
+                finally:
+                    self._parted(sitting)
         except (OSError, TimeoutError) as error:
             self._log.warning("debug server cannot be reached", error=str(error))
         finally:
@@ -261,7 +264,7 @@ class Session:
         self._kept = "", {}
         self._log.info("client connected", client=name or None, read_only=terms.read_only or None)
         self._ears.connected(name)
-        self._ears.event(name, Event("connected", "read-only" if terms.read_only else ""))
+        self._ears.event(name, Event(Action.CLIENT_CONNECTED, "read-only" if terms.read_only else ""))
         try:
             await Relay(sitting.client, server, interpreter, self._teller(name), self._looker(interpreter)).run()
         finally:
@@ -275,7 +278,7 @@ class Session:
         self._kept = name, interpreter.kept
         self._log.info("client left", client=name or None, orderly=interpreter.left)
         self._ears.left()
-        self._ears.event(name, Event("disconnected" if interpreter.left else "lost"))
+        self._ears.event(name, Event(Action.CLIENT_LEFT, "" if interpreter.left else "without a word"))
 
     def _teller(self, name: str) -> Callable[[Event], None]:
         return lambda event: self._ears.event(name, event)

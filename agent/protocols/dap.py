@@ -18,6 +18,7 @@ from agent.protocols.dap_messages import (
 from agent.protocols.interpreter import Event, Flow, Interpreter, Kept
 from agent.terms import ORDINARY, Terms
 from squash.dap import Reader, ViolationError, frame, message
+from squash.model import Action
 from squash.reasons import Reason
 
 SHOWN = 5
@@ -70,12 +71,12 @@ class Dap(Interpreter):
         command = said.command.lower()
         ends = command in rules.ENDS and rules.ends_process(command, said.arguments)
         if ends and not self.terms.may_end:
-            flow.events.append(Event("terminate_refused", command))
+            flow.events.append(Event(Action.TERMINATION_REFUSED, command))
             raw = changed(raw, command="disconnect", arguments=rules.detached(said.arguments))
         elif ends:
-            flow.events.append(Event("terminated", command))
+            flow.events.append(Event(Action.TERMINATED, command))
         elif self.terms.read_only and (why := rules.refusal(command, said.arguments)):
-            flow.events.append(Event("refused", command))
+            flow.events.append(Event(Action.REFUSED, command[:40]))
             self._refuse(said, why, flow)
             return
         elif noted := rules.event(command, said.arguments):

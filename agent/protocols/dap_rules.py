@@ -6,6 +6,7 @@ import msgspec
 
 from agent.protocols.dap_messages import arguments, runs_code, set_breakpoints
 from agent.protocols.interpreter import Event
+from squash.model import Action
 
 ENDS = frozenset({"disconnect", "terminate"})
 READ_ONLY = "this session may look, but change nothing"
@@ -28,6 +29,7 @@ _LOOKS = ENDS | {
     "readmemory",
     "scopes",
     "source",
+    "pause",
     "stacktrace",
     "stepintargets",
     "threads",
@@ -40,7 +42,6 @@ _STEERS = {
     "stepout": "step",
     "stepback": "step",
     "reversecontinue": "continue",
-    "pause": "pause",
 }
 _CHANGES = {
     "goto": "goto",
@@ -97,12 +98,14 @@ def event(command: str, given: msgspec.Raw) -> Event | None:
     """What is written down of a request that is passed on: never an expression, a name or a value of the process."""
     if command == "evaluate":
         context = arguments(given).get("context")
-        return Event("evaluated", context if context in ("repl", "clipboard", "variables", *_QUIET) else "")
+        return Event(Action.EVALUATED, context if context in ("repl", "clipboard", "variables", *_QUIET) else "")
     if command in _CHANGES:
-        return Event("changed", _CHANGES[command])
+        return Event(Action.CHANGED, _CHANGES[command])
     if command in _STEERS:
-        return Event("resumed" if command != "pause" else "paused", _STEERS[command] if command != "pause" else "")
+        return Event(Action.RESUMED, _STEERS[command])
+    if command == "pause":
+        return Event(Action.PAUSED)
     if sets_breakpoints(command) and (wanted := set_breakpoints(given)).any:
         count = len(wanted.breakpoints or wanted.filters or wanted.filterOptions or [])
-        return Event("breakpoints", f"{count} in {wanted.place}" if wanted.place else f"{count}, {command}")
+        return Event(Action.BREAKPOINTS, f"{count} in {wanted.place}" if wanted.place else f"{count}, {command}")
     return None

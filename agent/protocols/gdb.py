@@ -4,14 +4,13 @@ from agent import rsp, verdicts
 from agent.protocols.interpreter import Event, Flow, Interpreter, Kept
 from agent.terms import ORDINARY, Terms
 from agent.verdicts import Kind
+from squash.model import Action
 from squash.reasons import Reason
 
 _ACTIONS = {
-    Kind.CHANGE: "changed",
-    Kind.RESUME: "resumed",
-    Kind.LEAVE: "",
-    Kind.KILL: "terminated",
-    Kind.LOOK: "",
+    Kind.CHANGE: Action.CHANGED,
+    Kind.RESUME: Action.RESUMED,
+    Kind.KILL: Action.TERMINATED,
 }
 
 
@@ -43,10 +42,10 @@ class Gdb(Interpreter):
         if kind in (Kind.LEAVE, Kind.KILL):
             self.left = True
         if kind is Kind.KILL and not self.terms.may_end:
-            flow.events.append(Event("terminate_refused", what))
+            flow.events.append(Event(Action.TERMINATION_REFUSED, what))
         elif self.terms.read_only and not verdicts.looks(text, None):
-            flow.events.append(Event("refused", what))
-        elif action := _ACTIONS[kind]:
+            flow.events.append(Event(Action.REFUSED, what))
+        elif action := _ACTIONS.get(kind):
             flow.events.append(Event(action, what))
 
     def _server_says(self, data: bytes, flow: Flow) -> None:

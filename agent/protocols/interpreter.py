@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.terms import ORDINARY, Terms
+from squash.model import Action
 from squash.reasons import Reason
 
 Kept = Mapping[tuple[str, str], bytes]
@@ -18,7 +19,7 @@ Kept = Mapping[tuple[str, str], bytes]
 class Event(NamedTuple):
     """Something worth an entry in the audit trail. `detail` never has values of the process in it."""
 
-    action: str
+    action: Action
     detail: str = ""
 
 

@@ -21,12 +21,13 @@ from squash.calls import (
     delete_attachment,
     get_attachment,
     list_attachments,
+    list_audit,
     ready_attachment,
     release_attachment,
 )
 from squash.client import Client
 from squash.errors import ApiError
-from squash.model import AttachmentSpec, DebugAttachment, HoldUntil, Metadata, Phase, State
+from squash.model import Action, AttachmentSpec, DebugAttachment, HoldUntil, Metadata, Phase, State
 from squash.reasons import Reason
 from tests.agent.targets import NAMESPACE
 
@@ -142,6 +143,36 @@ def test_a_developer_says_ready_by_hand(world: World) -> None:
         assert client.send(ready_attachment(made.name)).status.state is State.ATTACHED
         assert early.value.reason is Reason.ILLEGAL_STEP
         assert app.process.poll() is None
+
+
+def test_what_is_done_in_a_session_is_written_down_without_values(world: World) -> None:
+    world.coordinator()
+    agent = world.agent()
+    service(world)
+
+    def trail(client: Client, name: str) -> list[tuple[Action, str]]:
+        me = user(os.getuid())
+        found = client.send(list_audit(attachment=name))
+        return [(entry.action, entry.detail or "") for entry in found if entry.actor == me]
+
+    with world.client() as client:
+        name = attach(client).name
+        with Dap(client.send(get_attachment(name)).status.debug_server_address or "") as dap:
+            dap.attach({"/nowhere.py": [1]})
+            dap.ask("evaluate", expression="41+1", context="repl")
+            dap.ask("disconnect", terminateDebuggee=True)
+        expected = [
+            (Action.CLIENT_CONNECTED, ""),
+            (Action.BREAKPOINTS, "1 in /nowhere.py"),
+            (Action.EVALUATED, "repl"),
+            (Action.TERMINATION_REFUSED, "disconnect"),
+            (Action.CLIENT_LEFT, ""),
+        ]
+        assert eventually(lambda: trail(client, name), lambda seen: len(seen) >= 5) == expected
+        with Dap(client.send(get_attachment(name)).status.debug_server_address or ""):
+            eventually(lambda: client.send(get_attachment(name)), lambda found: bool(found.status.client))
+        assert agent.stop() == 0
+        assert trail(client, name)[5:] == [(Action.CLIENT_CONNECTED, ""), (Action.CLIENT_LEFT, "without a word")]
 
 
 def test_a_second_attachment_is_refused_and_the_first_not_disturbed(world: World) -> None:

@@ -164,7 +164,7 @@ async def test_a_takeover_ends_the_first_with_a_word_and_lets_the_second_in(shor
         assert [await watched.told.get() for _ in range(2)] == ["left", "connected bob@desk"]
         second.writer.write(request(1, "threads"))
         assert messages(await second.reader.read(1000))[0]["command"] == "threads"
-        assert ("bob@desk", "takeover", "from ann@desk") in watched.events
+        assert ("bob@desk", "taken_over", "from ann@desk") in watched.events
         await first.close()
         await second.close()
 
@@ -196,7 +196,7 @@ async def test_who_comes_to_look_only_looks(short: Path, session: bool, guest: b
         [answer] = messages(await client.reader.read(10_000))
         assert (answer["success"], answer["message"]) == (False, "read_only")
         assert watched.debugger.terms == Terms(read_only=True, allow_terminate=True)
-        assert watched.events == [("ann@desk", "connected", "read-only"), ("ann@desk", "refused", "evaluate")]
+        assert watched.events == [("ann@desk", "client_connected", "read-only"), ("ann@desk", "refused", "evaluate")]
         await client.close()
 
 
@@ -221,12 +221,12 @@ async def test_breakpoints_of_a_client_that_vanished_are_set_again_when_it_comes
         again.writer.write(request(1, "configurationDone"))
         said = messages(await again.reader.read(10_000))
         assert {message.get("event") or message["command"] for message in said} >= {"output"}
-        assert ("ann@desk", "lost", "") in watched.events
+        assert ("ann@desk", "client_left", "without a word") in watched.events
         again.writer.write(request(2, "disconnect"))
         await again.reader.read(10_000)
         await again.close()
         other = await watched.session.enter(bob)
-        assert ("ann@desk", "disconnected", "") in watched.events
+        assert ("ann@desk", "client_left", "") in watched.events
         other.writer.write(request(1, "configurationDone"))
         assert [message["command"] for message in messages(await other.reader.read(10_000))] == ["configurationDone"]
         await other.close()

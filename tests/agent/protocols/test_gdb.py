@@ -1,15 +1,19 @@
 """The interpreter of the GDB remote serial protocol: it watches, and passes on what comes as it comes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.protocols.gdb import Gdb
 from agent.protocols.interpreter import Event
 from agent.rsp import LONGEST
 from agent.terms import ORDINARY, Terms
+from squash.model import Action
 from squash.reasons import Reason
 from tests.agent.protocols.speech import cut, packet
+
+unhurried = settings(deadline=None)
+"""On a busy machine any example may take its time."""
 
 
 def ready(session: Gdb) -> bool:
@@ -33,6 +37,7 @@ def test_not_ready_before(body: bytes) -> None:
     assert not ready(session)
 
 
+@unhurried
 @given(st.lists(st.integers(1, 9), min_size=1))
 def test_it_does_not_care_how_the_bytes_are_cut(sizes: list[int]) -> None:
     session, passed = Gdb(), b""
@@ -46,6 +51,7 @@ def test_it_does_not_care_how_the_bytes_are_cut(sizes: list[int]) -> None:
     assert passed == before + packet(b"vCont;c")
 
 
+@unhurried
 @given(st.lists(st.binary(max_size=100), max_size=20), st.sampled_from([ORDINARY, Terms(read_only=True)]))
 def test_whatever_comes_passes(pieces: list[bytes], terms: Terms) -> None:
     session = Gdb(terms)
@@ -65,15 +71,15 @@ def test_a_packet_without_end_cannot_be_followed() -> None:
 @pytest.mark.parametrize(
     ("body", "terms", "events"),
     [
-        (b"vCont;c", ORDINARY, [Event("resumed", "continue")]),
-        (b"s", ORDINARY, [Event("resumed", "step")]),
-        (b"M4000,1:cc", ORDINARY, [Event("changed", "memory")]),
-        (b"P10=00", ORDINARY, [Event("changed", "registers")]),
-        (b"P10=00", Terms(read_only=True), [Event("refused", "registers")]),
-        (b"vSomethingNew", Terms(read_only=True), [Event("refused", "")]),
+        (b"vCont;c", ORDINARY, [Event(Action.RESUMED, "continue")]),
+        (b"s", ORDINARY, [Event(Action.RESUMED, "step")]),
+        (b"M4000,1:cc", ORDINARY, [Event(Action.CHANGED, "memory")]),
+        (b"P10=00", ORDINARY, [Event(Action.CHANGED, "registers")]),
+        (b"P10=00", Terms(read_only=True), [Event(Action.REFUSED, "registers")]),
+        (b"vSomethingNew", Terms(read_only=True), [Event(Action.REFUSED, "")]),
         (b"m4000,4", ORDINARY, []),
-        (b"k", ORDINARY, [Event("terminate_refused", "kill")]),
-        (b"vKill;7b", Terms(allow_terminate=True), [Event("terminated", "kill")]),
+        (b"k", ORDINARY, [Event(Action.TERMINATION_REFUSED, "kill")]),
+        (b"vKill;7b", Terms(allow_terminate=True), [Event(Action.TERMINATED, "kill")]),
         (b"D", ORDINARY, []),
     ],
 )
