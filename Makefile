@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test runtimes check format bench docs lock clean
+.PHONY: help demo test soak runtimes check format bench docs lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -19,6 +19,9 @@ runtimes: .venv/.dev build/base ## what needs a real containerd and a real Docke
 	@scripts/setup tools gcc containerd runc dockerd ip iptables
 	@scripts/setup cni
 	$(BIN)/pytest tests/runtimes $(ARGS)
+
+soak: .venv/.dev .venv-envoy/.done build/.tools build/stock ## the wide tests: many sessions, holds and kills
+	SQUASH_SOAK=1 $(BIN)/pytest tests/soak $(ARGS)
 
 check: .venv/.dev ## lint, format, types, import layers
 	$(BIN)/ruff check .
