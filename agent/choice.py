@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import PurePath
 
-from agent.debuggers import Debugger, choose
+from agent.debuggers import OTHER_NAMES, Debugger, choose
 from agent.process import Process
 from squash.errors import SquashError
 from squash.model import AttachmentSpec, Candidate
@@ -29,15 +29,17 @@ def pick(processes: list[Process], debuggers: Mapping[str, Debugger], spec: Atta
     Of those that the spec allows by pid and name, the one that a debugger claims most; of equals the oldest, or with
     `only_choice` none: AmbiguousError. Raises SquashError when nothing suits.
     """
-    if spec.debugger and spec.debugger not in debuggers:
+    name = spec.debugger or ""
+    name = name if name in debuggers else OTHER_NAMES.get(name, name)
+    if name and name not in debuggers:
         known = ", ".join(sorted(debuggers))
         raise SquashError(Reason.UNKNOWN_DEBUGGER, f"debugger {spec.debugger!r} is not one of {known}")
-    usable = [debuggers[spec.debugger]] if spec.debugger else list(debuggers.values())
+    usable = [debuggers[name]] if name else list(debuggers.values())
     claims = [(process, max(plugin.claim(process) for plugin in usable)) for process in _allowed(processes, spec)]
     best, highest = max(claims, key=lambda claim: claim[1])
-    if spec.debugger and highest < 0:
+    if name and highest < 0:
         raise SquashError(
-            Reason.DEBUGGER_UNSUITED, f"{spec.debugger} does not suit process {best.pid} ({best.exe or best.comm})"
+            Reason.DEBUGGER_UNSUITED, f"{name} does not suit process {best.pid} ({best.exe or best.comm})"
         )
     equals = [process for process, claim in claims if claim == highest]
     if spec.only_choice and highest >= 0 and len(equals) > 1:

@@ -61,6 +61,8 @@ def connection(attachment: DebugAttachment) -> str:
     address = status.debug_server_address
     if not address:
         return ""
+    if attachment.spec.debugger == "pdb" and status.protocol == "dap":
+        return f"squashctl console {attachment.name}"
     if status.protocol == "gdb" and address.startswith("unix:"):
         # Without the sysroot gdb fetches every library through the connection.
         return f"gdb -ex 'set sysroot /' -ex 'target remote {address.removeprefix('unix:')}'"

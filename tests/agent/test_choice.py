@@ -97,5 +97,13 @@ def test_a_pid_is_a_choice() -> None:
         pick([SHELL, PYTHON], PLUGINS, wanted(pid=99))
 
 
+def test_pdb_is_another_name_for_debugpy_unless_a_plug_in_has_it() -> None:
+    assert pick([PYTHON], PLUGINS, wanted("pdb"))[1] is PLUGINS["debugpy"]
+    own = Claims("pdb", python3=0.2)
+    assert pick([PYTHON], PLUGINS | {"pdb": own}, wanted("pdb"))[1] is own
+    with pytest.raises(SquashError, match="debugpy does not suit process 1"):
+        pick([SHELL], PLUGINS, wanted("pdb"))
+
+
 def test_what_suits_best_needs_no_choice() -> None:
     assert pick([SHELL, PYTHON, SERVER], PLUGINS, wanted(only=True))[0] is PYTHON
