@@ -37,6 +37,12 @@ from squash.tunnel import Guest
 
 T = TypeVar("T")
 HANDLERS = RUNNING | STOPPING | LOOKING | MOVING
+AWAY = (Reason.AGENT_AWAY, Reason.COORDINATOR_UNREACHABLE, Reason.STOPPING)
+"""Why a connection cannot be made again yet."""
+COMING_BACK = 15.0
+"""Seconds that a coordinator may take to come back, and its agents to find it."""
+PAUSE = 0.3
+"""Seconds between tries to connect again."""
 EXPLAINED = 3.0
 """Seconds that the coordinator may take to know why a connection broke: the agent tells it at once."""
 
@@ -159,13 +165,7 @@ class _App:
         debuggee = self._session.debuggee
         configured = again and debuggee.was_configured
         guest = Guest(client=person(), takeover=self._options.takeover, read_only=self._options.read_only)
-        link = Link(self._squash.client, self._attachment.name, guest)
-        try:
-            await link.open()
-        except SquashError as error:
-            if again:
-                return SquashError(Reason.STREAM_BROKEN, str(error))
-            raise
+        link = await self._link(guest, patience=COMING_BACK if again else 0.0)
         debuggee.connected()
         console.over.clear()
         client = DapClient(link.reader, link.writer, self._session.on_event)
@@ -188,12 +188,28 @@ class _App:
             pass  # what broke is told below
         finally:
             await _see_through(self._session.leave(kill=kill))
-            lost = debuggee.stage is Stage.LOST
+            stage = debuggee.stage
             broken = await _see_through(link.close())
             reading.cancel()
-        if lost:
+        if stage is Stage.LOST:
             return broken or SquashError(Reason.STREAM_BROKEN, f"the connection ended: {client.lost}")
+        if stage is Stage.ENDED and debuggee.exit_code is None:
+            return SquashError(Reason.STREAM_BROKEN, stage.value)
         return None
+
+    async def _link(self, guest: Guest, patience: float) -> Link:
+        """A connection; a coordinator or an agent that is being restarted is waited for, so many seconds."""
+        end = asyncio.get_running_loop().time() + patience
+        while True:
+            link = Link(self._squash.client, self._attachment.name, guest)
+            try:
+                await link.open()
+            except SquashError as error:
+                if error.reason not in AWAY or asyncio.get_running_loop().time() > end:
+                    raise
+                await asyncio.sleep(PAUSE)
+            else:
+                return link
 
     async def _read_on(self, client: DapClient) -> None:
         await client.run()

@@ -16,6 +16,8 @@ from squash.cli.console.screen import Screen
 from squash.cli.console.session import Session
 from squash.tasks import spawn
 
+QUICK = 0.5
+"""Seconds after which somebody who waits for a stop is told that there was none yet."""
 SLOW = 2.0
 """Seconds after which somebody who waits for an answer is told what for."""
 
@@ -139,7 +141,11 @@ class Console:
         """Waits until the process stands, or is over; or until whoever waits has had enough."""
         settled, impatience = spawn(self.settled.wait(), "settled"), spawn(self._enough(resting=True), "impatience")
         try:
-            await asyncio.wait({settled, impatience}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({settled, impatience}, timeout=QUICK, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                if self.input.interactive:
+                    self.screen.hint("the process runs; Ctrl-C gives the prompt back")
+                await asyncio.wait({settled, impatience}, return_when=asyncio.FIRST_COMPLETED)
             if settled.done():
                 return
             if error := impatience.result():
@@ -193,9 +199,9 @@ class Console:
     async def _announce(self) -> None:
         debuggee = self.session.debuggee
         stop = debuggee.stop
-        if debuggee.stage is Stage.ENDED:
-            status = "" if debuggee.exit_code is None else f" with status {debuggee.exit_code}"
-            self.screen.event([f"the process has ended{status}"], event="ended", status=debuggee.exit_code)
+        if debuggee.stage is Stage.ENDED and debuggee.exit_code is not None:
+            status = debuggee.exit_code
+            self.screen.event([f"the process has ended with status {status}"], event="ended", status=status)
         elif stop:
             await self.session.look()
             hit = await self._hit(stop)

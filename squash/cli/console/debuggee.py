@@ -12,7 +12,8 @@ class Stage(Enum):
     """Nobody has said yet that they are set: a held request waits for that."""
     RUNNING = "the process runs"
     STOPPED = "the process stands"
-    ENDED = "the process has ended"
+    ENDED = "the debug server has ended the session"
+    """With the process, if that has an exit status; else for a reason of its own, like a takeover."""
     LOST = "the connection is lost"
 
 

@@ -76,9 +76,9 @@ class Session:
         ready = spawn(self._initialized.wait(), "initialized")
         try:
             await asyncio.wait({ready, self._attached}, return_when=asyncio.FIRST_COMPLETED)
-            if self._attached.done() and not ready.done():
+            if self._attached.done():
                 self._attached.result()
-                await self.patience(ready, "attach")
+            await self.patience(ready, "attach")
         finally:
             ready.cancel()
         for path in sorted(self.breakpoints.paths()):
@@ -275,5 +275,6 @@ class Session:
         self.debuggee.exit_code = m.read(body, m.Exited).exit_code
 
     def _on_terminated(self, _body: Any) -> None:
-        self.debuggee.ended()
-        self.turns.put_nowait(None)
+        if not self.debuggee.over:
+            self.debuggee.ended()
+            self.turns.put_nowait(None)

@@ -36,6 +36,8 @@ class Terminal:
     async def line(self, prompt: Callable[[], str]) -> str | None:
         """None at Ctrl-D."""
         while True:
+            # From here on Ctrl-C is about what the next line begins; while it is typed, it is a key like others.
+            self._interrupted.clear()
             try:
                 return await self._prompt.prompt_async(prompt, handle_sigint=False)
             except KeyboardInterrupt:
@@ -54,8 +56,8 @@ class Terminal:
 
     async def enough(self, *, resting: bool) -> None:
         """Returns at Ctrl-C, whatever is waited for."""
-        self._interrupted.clear()
         await self._interrupted.wait()
+        self._interrupted.clear()
 
     def interrupt(self) -> None:
         """Ctrl-C, where no line is being typed."""

@@ -1,71 +1,8 @@
 """squashctl console without a terminal, with everything real behind it: coordinator, agent, a process, debugpy."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
-
-import pytest
-
-from demo.world import World
-from squash import procfs
-from squash.calls import create_attachment, delete_attachment, get_attachment
-from squash.model import AttachmentSpec, DebugAttachment, HoldUntil, Phase, State
-from tests.squash.ctl import SQUASHCTL, Ctl
-
-SERVICE = Path(__file__).parent / "service.py"
-LINE = 1 + SERVICE.read_text().splitlines().index("    result = number + extra  # the tests break here")
-
-
-class Bench:
-    """A world with one Python service."""
-
-    def __init__(self, world: World, home: Path) -> None:
-        self.world = world
-        self.pod = f"console-{uuid4().hex}"
-        self.ctl = Ctl(home, world.coordinator().where)
-        self.ctl.env["XDG_STATE_HOME"] = str(home / "state")
-        self.client = world.client()
-        self.agent = world.agent()
-        self.service = world.service(self.pod, f"demo/{self.pod}", [sys.executable, str(SERVICE)])
-
-    def attachment(self, **spec: Any) -> str:
-        where = {"pod": self.pod, "namespace": self.world.namespace}
-        given = AttachmentSpec(attachment=where, hold_until=HoldUntil.READY, **spec)
-        return self.client.send(create_attachment(DebugAttachment(spec=given))).name
-
-    def script(self, name: str, *lines: str, argv: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [SQUASHCTL, "console", name, "--timeout", "40", *argv],
-            input="".join(f"{line}\n" for line in lines),
-            env=self.ctl.env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=90,
-        )
-
-    def documents(self, name: str, *lines: str, argv: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-        done = self.script(name, *lines, argv=("--json", *argv))
-        assert (done.returncode, done.stderr) == (0, ""), done
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
-    def running(self) -> bool:
-        stat = procfs.stat(self.service.pid)
-        return stat is not None and stat.state in "SR"
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with World("sq") as world:
-        made = Bench(world, tmp_path)
-        try:
-            yield made
-        finally:
-            made.client.close()
+from squash.calls import delete_attachment
+from squash.model import Phase, State
+from tests.squash.console.bench import LINE, SERVICE, Bench
 
 
 def test_a_whole_session(bench: Bench) -> None:
@@ -109,7 +46,7 @@ def test_a_whole_session(bench: Bench) -> None:
     assert "stopped here 1 time" in out
     assert "breakpoint 1 is gone" in out
     assert "> 1    MainThread" in out
-    attached = bench.client.send(get_attachment(name))
+    attached = bench.get(name)
     assert (attached.status.state, attached.status.phase) == (State.ATTACHED, Phase.READY)
     assert bench.running()
     bench.client.send(delete_attachment(name))
