@@ -78,6 +78,12 @@ ROWS = (
     ),
     Row("unmarked.proxied_cpu_ratio", "the same in requests per second of Envoy's processor time"),
     Row(
+        "unmarked.baggage_ratio",
+        "the same as proxied_ratio for requests with a baggage that marks nothing",
+        Bar(Side.AT_LEAST, 0.98),
+    ),
+    Row("unmarked.baggage_cpu_ratio", "the same in requests per second of Envoy's processor time"),
+    Row(
         "unmarked.direct_ratio",
         "the same as proxied_ratio where Envoy answers by itself",
         Bar(Side.AT_LEAST, 0.93),

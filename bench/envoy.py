@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ BUSY = 0.9
 """Part of the time that Envoy must have been computing for a run to count."""
 LEAST = 5
 """Undisturbed pairs without which there is no figure."""
+BAGGAGE = ("baggage: user=alice,plan=gold;tier=1,region=eu%20west",)
+"""What services that propagate trace context send along; it marks nothing, but has to be looked at."""
 _FREE = Address("127.0.0.1", 0)
 Config = dict[str, Any]
 
@@ -59,9 +61,10 @@ def measure(effort: Effort, tell: Tell) -> Iterator[Measurement]:
         upstream = _start(world, "upstream", answering, cores.plan().upstream)
         proxied = _config(upstream.address, sidecar)
         problems = []
-        for kind, config in (("direct", direct(proxied)), ("proxied", proxied)):
+        kinds = (("direct", direct(proxied), ()), ("proxied", proxied, ()), ("baggage", proxied, BAGGAGE))
+        for kind, config, headers in kinds:
             try:
-                yield from _compare(world, kind, config, effort, tell)
+                yield from _compare(world, kind, config, headers, effort, tell)
             except BenchError as error:
                 problems.append(f"{kind}: {error}")
         if problems:
@@ -94,12 +97,14 @@ def _ours(route: Config) -> bool:
     return FILTER in route.get("typed_per_filter_config", {}) or route.get("route", {}).get("cluster") == SIDECAR
 
 
-def _compare(world: World, kind: str, config: Config, effort: Effort, tell: Tell) -> Iterator[Measurement]:
+def _compare(
+    world: World, kind: str, config: Config, headers: Sequence[str], effort: Effort, tell: Tell
+) -> Iterator[Measurement]:
     pairs: list[Pair] = []
     for start in range(STARTS):
         ours = _start(world, f"{kind}-ours", config, cores.plan().measured)
         bare = _start(world, f"{kind}-bare", without(config), cores.plan().measured)
-        for pair in _pairs(ours, bare, effort):
+        for pair in _pairs(ours, bare, headers, effort):
             pairs.append(pair)
             tell(f"{kind}, start {start + 1} of {STARTS}: {pair.ours.per_second:.0f}/s : {pair.bare.per_second:.0f}/s")
         for child in (ours, bare):
@@ -117,20 +122,20 @@ def _compare(world: World, kind: str, config: Config, effort: Effort, tell: Tell
     )
 
 
-def _pairs(ours: Child, bare: Child, effort: Effort) -> Iterator[Pair]:
+def _pairs(ours: Child, bare: Child, headers: Sequence[str], effort: Effort) -> Iterator[Pair]:
     """Until there are enough calm ones; at most twice as many as that."""
     for child in (ours, bare):
-        _load(child, WARM_UP)
+        _load(child, WARM_UP, headers)
     # Many short runs tell more than few long ones: two side by side see the same machine.
     wanted, seconds = effort.rounds * 2 // STARTS + 1, effort.seconds / 2
     calm = 0
     for turn in range(wanted * 2):
         # Whatever drifts with time weighs on both alike.
         if turn % 2:
-            first, second = _load(ours, seconds), _load(bare, seconds)
+            first, second = _load(ours, seconds, headers), _load(bare, seconds, headers)
             pair = Pair(first, second)
         else:
-            first, second = _load(bare, seconds), _load(ours, seconds)
+            first, second = _load(bare, seconds, headers), _load(ours, seconds, headers)
             pair = Pair(second, first)
         yield pair
         calm += pair.calm
@@ -138,8 +143,9 @@ def _pairs(ours: Child, bare: Child, effort: Effort) -> Iterator[Pair]:
             return
 
 
-def _load(child: Child, seconds: float) -> Run:
-    argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", child.where]
+def _load(child: Child, seconds: float, headers: Sequence[str]) -> Run:
+    given = [word for header in headers for word in ("-H", header)]
+    argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", *given, child.where]
     before, begun = cores.cpu_seconds(child.pid), time.monotonic()
     with cores.on(cores.plan().load):
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
