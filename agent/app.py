@@ -9,6 +9,7 @@ import uvloop
 from agent import containers, debuggers
 from agent.attach import Tools
 from agent.audit import LAST, Audit
+from agent.lease import Lease, describe
 from agent.loop import Loop
 from agent.places import Places
 from agent.targets import Targets
@@ -43,17 +44,21 @@ async def run(settings: AgentSettings) -> None:
         auditing = spawn(tools.audit.run(), "audit")
         loop = Loop(tools)
         work = spawn(loop.run(), "loop")
+        lease = Lease(client, describe(places.identity, settings.node, tools.debuggers), loop.let_go_unwatched)
+        renewing = spawn(lease.run(), "lease")
         tunnel = spawn(Tunnel(settings.server_url, places.identity, loop.door, credentials).run(), "tunnel")
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
         serve.announce("squash-agent", f"node {settings.node}")
         with contextlib.suppress(asyncio.CancelledError):
             await work
-        tunnel.cancel()
+        for task in (tunnel, renewing):
+            task.cancel()
         tools.audit.close()
         await asyncio.wait({auditing}, timeout=LAST)
         auditing.cancel()
-        await asyncio.wait({tunnel, auditing})
+        await asyncio.wait({tunnel, renewing, auditing})
+        await lease.give_up()
     places.close()
 
 

@@ -37,6 +37,12 @@ class Loop:
         known = self._workers.get(name)
         return known[0].door if known else None
 
+    def let_go_unwatched(self) -> None:
+        """The coordinator is out of reach for too long: nobody can come to a debugger that has no client yet."""
+        for worker, _ in list(self._workers.values()):
+            if worker.door is None or not worker.door.occupied:
+                worker.end(Reason.COORDINATOR_UNREACHABLE)
+
     async def _follow(self) -> None:
         since, tries = "", 0
         while True:

@@ -104,6 +104,11 @@ class Session:
         self._arrived = asyncio.Event()
         self._listeners: list[asyncio.Server] = []
 
+    @property
+    def occupied(self) -> bool:
+        """Whether a client is there."""
+        return self._sitting is not None and not self._sitting.over
+
     async def listen(self) -> str:
         """Opens the doors; returns the address in the form of `status.debug_server_address`. Raises OSError."""
         path, tcp = self._doors.path, self._doors.tcp

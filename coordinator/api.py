@@ -13,9 +13,11 @@ from starlette.routing import Route
 from starlette.types import Receive
 
 from coordinator import openapi, query, watch
+from coordinator.agents import Agents
 from coordinator.http import Body, ClientGoneError, Handler, Resource, actor, answer, refusal
 from coordinator.metrics import CONTENT_TYPE
 from coordinator.records import Records
+from coordinator.selection import Selection
 from coordinator.service import Service
 from coordinator.switchboard import Switchboard
 from coordinator.tunnel import Meeting, Tunnel
@@ -35,13 +37,14 @@ def application(service: Service, records: Records, settings: CoordinatorSetting
     """The ASGI application of the coordinator."""
     api = Api(service, settings)
     paths: dict[str, dict[str, Handler]] = {}
+    owners = (api, records, Agents(service, settings))
     for operation in openapi.OPERATIONS:
-        owner = records if hasattr(records, operation.id) else api
+        owner = next(each for each in owners if hasattr(each, operation.id))
         paths.setdefault(operation.path, {})[operation.method] = getattr(owner, operation.id)
     switchboard: Switchboard[Meeting] = Switchboard()
     service.metrics.gauge("squash_tunnel_agents", "Agents with an open line", lambda: switchboard.agents)
     service.metrics.gauge("squash_tunnel_streams", "Streams through the tunnel", lambda: switchboard.streams)
-    routes = Tunnel(service.board, switchboard).routes()
+    routes = Tunnel(service.board, switchboard, service.waiting).routes()
     for path, methods in paths.items():
         resource = Resource(path, methods, service.metrics)
         pattern = path.replace("{id}", "{id:any}")
@@ -95,7 +98,8 @@ class Api:
 
         if not self._waits(request):
             return answer(look() or [])
-        return answer(look() or await self._wait(request, chosen.keys, look))
+        with self._service.presence.watching(chosen):
+            return answer(look() or await self._wait(request, chosen.keys, look))
 
     async def get_attachment(self, request: Request) -> Response:
         name = _id(request)
@@ -127,9 +131,13 @@ class Api:
     async def watch_changes(self, request: Request) -> Response:
         chosen = query.selection(request)
         waits = self._waits(request)
+        with self._service.presence.watching(chosen):
+            return answer(await self._news(request, chosen, waits=waits))
+
+    async def _news(self, request: Request, chosen: Selection, *, waits: bool) -> Changes:
         count = self._waiting.count_of(request.query_params.get("since", ""))
         if count is None:
-            return answer(watch.everything(self._board, self._waiting, chosen))
+            return watch.everything(self._board, self._waiting, chosen)
 
         def look(count: int) -> Changes | None:
             return watch.news(self._board, self._waiting, chosen, count)
@@ -139,7 +147,7 @@ class Api:
             found = await self._found(request, chosen.keys, look)
             if found is None and not self._waiting.closed:
                 raise self._nothing(request)
-        return answer(found or Changes(revision=self._waiting.revision))
+        return found or Changes(revision=self._waiting.revision)
 
     # -- debug requests -----------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from coordinator import platforms
 from coordinator.api import application
 from coordinator.board import Board, Policy
 from coordinator.metrics import Metrics
+from coordinator.presence import Presence
 from coordinator.records import Records
 from coordinator.service import Service
 from coordinator.sightings import Sightings
@@ -59,7 +60,8 @@ async def _run(settings: CoordinatorSettings, sock: socket.socket, store: Store)
     board = Board(Policy(settings.request_ttl, settings.retention), partial(secrets.token_hex, 16))
     waiting = Waiting()
     sightings = Sightings(settings.sightings)
-    service = Service(board, store, platforms.load(settings), waiting, Metrics(board, waiting), sightings)
+    presence = Presence(settings.agent_lease, settings.holder_lease)
+    service = Service(board, store, platforms.load(settings), waiting, Metrics(board, waiting), sightings, presence)
     service.start()
     records = Records(store, sightings, settings)
     # What was loaded stays: the collector need not walk over it again and again.

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from coordinator import lifecycle
 from coordinator.deadlines import Deadlines
 from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
+from coordinator.leases import Lost
 from coordinator.pending import OPEN, Pending
 from squash.errors import ApiError
 from squash.model import (
@@ -198,6 +199,15 @@ class Board:
         if name not in self._requests:
             return Decision((), None)
         return Decision(tuple(self._withdrawal(name, now, f"its debug request {name} was deleted")), None)
+
+    def lose(self, lost: Iterable[Lost], now: float) -> Decision[None]:
+        """Ends attachments that nobody carries on; those that are over already stay as they are."""
+        changes: list[Change] = []
+        for name, reason, message in lost:
+            old = self._attachments.get(name)
+            if old and old.status.state is not State.ERROR:
+                changes.append(AttachmentChange(name, old, lifecycle.lost(old, reason, message, now)))
+        return Decision(tuple(changes), None)
 
     def expire(self, now: float) -> Decision[None]:
         """Ends what has outlived its ttl and removes what was kept long enough; at most a thousand at once."""

@@ -2,9 +2,9 @@
 
 import heapq
 from collections.abc import Iterator
-from typing import Literal
 
-Key = tuple[Literal["attachment", "request"], str]
+Key = tuple[str, str]
+"""A kind and the name of one of it."""
 _SLACK = 64
 
 

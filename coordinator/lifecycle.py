@@ -58,6 +58,11 @@ def check_ready_by_hand(attachment: DebugAttachment) -> None:
         _illegal(attachment, f"it is {status.state} (phase {status.phase}): nobody waits for its client to be ready")
 
 
+def lost(attachment: DebugAttachment, reason: Reason, message: str, now: float) -> DebugAttachment:
+    """Nobody is left to carry it on."""
+    return _moved(attachment, now, state=State.ERROR, reason=reason, message=message)
+
+
 def expired(attachment: DebugAttachment, now: float) -> DebugAttachment:
     """The attachment after its time to live: a sidecar that still held for it would have ended it before."""
     spec, status = attachment.spec, attachment.status

@@ -12,6 +12,7 @@ from squash.model import (
     NAME_PATTERN,
     PYTHON_ALONE,
     Action,
+    Agent,
     AttachmentPatch,
     AuditEntry,
     Changes,
@@ -26,6 +27,7 @@ from squash.reasons import Reason
 
 ATTACHMENTS = f"{BASE}/debugattachment"
 REQUESTS = f"{BASE}/debugrequest"
+AGENTS = f"{BASE}/agent"
 _JSON = "application/json"
 
 
@@ -218,6 +220,31 @@ OPERATIONS = (
         refusals={503: (Reason.RUNTIME_UNREACHABLE,)},
     ),
     Operation(
+        "list_agents",
+        "GET",
+        AGENTS,
+        "Lists agents with their nodes, also those that were lost within the last hour",
+        answer=list[Agent],
+    ),
+    Operation(
+        "renew_agent",
+        "PUT",
+        f"{AGENTS}/{{id}}",
+        "An agent is there; when it does not say so again within its `ttl`, its attachments end with `agent_lost`",
+        answer=Agent,
+        parameters=(_ID,),
+        body=Agent,
+        refusals=_MALFORMED | _KEPT | {400: (Reason.MALFORMED, Reason.NAME_MISMATCH)},
+    ),
+    Operation(
+        "give_up_agent",
+        "DELETE",
+        f"{AGENTS}/{{id}}",
+        "An agent goes; whatever it still has ends with `agent_lost`",
+        parameters=(_ID,),
+        refusals=_KEPT,
+    ),
+    Operation(
         "list_audit",
         "GET",
         f"{BASE}/audit",
@@ -272,7 +299,7 @@ def document() -> bytes:
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
-    types = [DebugAttachment, AttachmentPatch, DebugRequest, Changes, Container, AuditEntry, Sighting, Refusal]
+    types = [DebugAttachment, AttachmentPatch, DebugRequest, Changes, Container, Agent, AuditEntry, Sighting, Refusal]
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     whole = {
         "openapi": "3.1.0",

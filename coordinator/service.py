@@ -13,14 +13,26 @@ from msgspec.structs import replace
 from coordinator import trail
 from coordinator.board import Board
 from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
+from coordinator.leases import Lost
 from coordinator.metrics import Metrics
 from coordinator.platforms import Platform, located
+from coordinator.presence import Presence
 from coordinator.sightings import Sightings
 from coordinator.stores import Store
 from coordinator.waiting import Waiting
 from squash.errors import ApiError
 from squash.logs import Log
-from squash.model import AttachmentPatch, Container, DebugAttachment, DebugRequest, State
+from squash.model import (
+    LONGEST_TEXT,
+    Action,
+    Agent,
+    AttachmentPatch,
+    AuditEntry,
+    Container,
+    DebugAttachment,
+    DebugRequest,
+    State,
+)
 from squash.reasons import Reason
 
 T = TypeVar("T")
@@ -41,8 +53,10 @@ class Service:
         waiting: Waiting,
         metrics: Metrics,
         sightings: Sightings,
+        presence: Presence,
     ) -> None:
         self.board = board
+        self.presence = presence
         self.sightings = sightings
         self.waiting = waiting
         self.metrics = metrics
@@ -53,7 +67,10 @@ class Service:
 
     def start(self) -> None:
         """Takes up what the store has. Raises SettingError when that cannot be read."""
-        self.board.apply(self._store.load())
+        kept = list(self._store.load())
+        self.board.apply(kept)
+        self.presence.track(kept)
+        self.presence.start(self._lose)
         # Nobody could renew anything while we were away.
         self._commit(self.board.resume(time.time()))
         _log.info("loaded", attachments=len(self.board.attachments), requests=len(self.board.requests))
@@ -62,6 +79,7 @@ class Service:
     def stop(self) -> None:
         """Ends the waits and forgets the deadlines; the store stays as it is."""
         self.waiting.close()
+        self.presence.stop()
         if self._alarm:
             self._alarm.cancel()
 
@@ -110,6 +128,29 @@ class Service:
         found = await self._platform.containers()
         return [each for each in found if all(_fact(each, key) == value for key, value in wanted.items())]
 
+    def renew_agent(self, agent: Agent) -> Agent:
+        told, came = self.presence.renew(agent)
+        if came:
+            _log.info("agent joined", agent=agent.name, node=agent.node)
+            self._tell_of(agent, agent.name, Action.AGENT_JOINED)
+        return told
+
+    def give_up_agent(self, name: str, actor: str) -> None:
+        """An unknown name is no error."""
+        if agent := self.presence.give_up(name):
+            _log.info("agent left", agent=name, node=agent.node)
+            self._tell_of(agent, name if actor == trail.UNKNOWN else actor, Action.AGENT_LEFT)
+
+    def _lose(self, lost: list[Lost], agents: list[Agent]) -> None:
+        for agent in agents:
+            _log.warning("agent lost", agent=agent.name, node=agent.node)
+            self._tell_of(agent, trail.COORDINATOR, Action.AGENT_LOST)
+        self._commit(self.board.lose(lost, time.time()))
+
+    def _tell_of(self, agent: Agent, actor: str, action: Action) -> None:
+        detail = f"{agent.name} of node {agent.node}"[:LONGEST_TEXT]
+        self._store.save((), [AuditEntry(time=time.time(), actor=actor, action=action, detail=detail)])
+
     def check_ready(self) -> None:
         """Raises ApiError 503 when the store cannot be written."""
         self._store.probe()
@@ -118,6 +159,7 @@ class Service:
         if decision.changes:
             self._store.save(decision.changes, trail.entries(decision.changes, actor, time.time()))
             self.board.apply(decision.changes)
+            self.presence.track(decision.changes)
             self._watch_holds(decision.changes)
             self.waiting.notify(decision.changes)
             self.metrics.count(decision.changes)

@@ -1,7 +1,8 @@
 """The WebSockets of the tunnel: clients ask for a debug server, agents come to meet them, bytes pass between."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import msgspec
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -11,6 +12,7 @@ from coordinator import query
 from coordinator.board import Board
 from coordinator.http import refusal
 from coordinator.switchboard import Line, Switchboard
+from coordinator.waiting import Waiting
 from squash.calls import BASE
 from squash.errors import ApiError
 from squash.logs import Log
@@ -22,6 +24,8 @@ from squash.tunnel import BROKEN, DONE, MISUSED, Call, Guest, read_declined
 MEET = 10.0
 """Seconds for an agent to come and meet a client: it dials the debugger's socket and us, both in milliseconds."""
 _GONE = 1006
+_EVER = 31_536_000.0
+"""Seconds: longer than any stream."""
 _encode = msgspec.json.Encoder().encode
 _log = Log("tunnel")
 Endpoint = Callable[[WebSocket], Awaitable[None]]
@@ -36,9 +40,10 @@ class Meeting:
 
 
 class Tunnel:
-    def __init__(self, board: Board, switchboard: Switchboard[Meeting]) -> None:
+    def __init__(self, board: Board, switchboard: Switchboard[Meeting], waiting: Waiting) -> None:
         self._board = board
         self._switchboard = switchboard
+        self._waiting = waiting
 
     def routes(self) -> list[BaseRoute]:
         """The routes of the tunnel's WebSockets."""
@@ -62,7 +67,7 @@ class Tunnel:
             self._switchboard.streams += 1
             try:
                 log.info("stream opened", streams=self._switchboard.streams)
-                ended = await _join(client, meeting.socket)
+                ended = await _join(client, meeting.socket, self._given_up(name))
             finally:
                 self._switchboard.streams -= 1
             log.info("stream closed", how=ended, streams=self._switchboard.streams)
@@ -93,6 +98,17 @@ class Tunnel:
             return await self._switchboard.call(agent, name, MEET, guest)
         except ApiError as error:
             return error
+
+    async def _given_up(self, name: str) -> str:
+        """Returns why no stream can go on: an agent that is out of reach may not be able to end it itself."""
+
+        def look(_: int) -> bool | None:
+            found = self._board.attachments.get(name)
+            return True if found is None or found.status.reason is Reason.AGENT_LOST else None
+
+        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        found = await self._waiting.wait([("attachment", name)], look, _EVER, never)
+        return "agent gone" if found else "coordinator stops"
 
     async def line(self, socket: WebSocket) -> None:
         """An agent listens for calls here as long as it lives."""
@@ -149,8 +165,19 @@ async def _tell(line: Line, socket: WebSocket) -> None:
             return  # `line` sees it too
 
 
-async def _join(client: WebSocket, agent: WebSocket) -> str:
-    """Passes messages both ways until one end closes, and closes the other likewise. Returns how it ended."""
+async def _join(client: WebSocket, agent: WebSocket, given_up: Coroutine[Any, Any, str]) -> str:
+    """Passes messages both ways until one end closes, and closes the other likewise. Returns how it ended.
+
+    When `given_up` returns first, both are closed.
+    """
+    lost = spawn(given_up, "end of an attachment")
+    try:
+        return await _joined(client, agent, lost)
+    finally:
+        lost.cancel()
+
+
+async def _joined(client: WebSocket, agent: WebSocket, lost: asyncio.Task[str]) -> str:
     try:
         await client.accept()
     except OSError:
@@ -159,8 +186,8 @@ async def _join(client: WebSocket, agent: WebSocket) -> str:
     up = spawn(_pass_on(client, agent, "client"), "client to agent")
     down = spawn(_pass_on(agent, client, "agent"), "agent to client")
     try:
-        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-        code, how = (up if up.done() else down).result()
+        await asyncio.wait({up, down, lost}, return_when=asyncio.FIRST_COMPLETED)
+        code, how = (BROKEN, lost.result()) if lost.done() else (up if up.done() else down).result()
     finally:
         for task in (up, down):
             task.cancel()

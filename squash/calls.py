@@ -11,6 +11,7 @@ from squash.access import IssuedToken, Token, TokenWish, TunnelWish
 from squash.errors import ApiError
 from squash.model import (
     Action,
+    Agent,
     AttachmentPatch,
     AuditEntry,
     Changes,
@@ -173,6 +174,21 @@ def changes(
     filters = _filters(since=since, node=node, holder=holder, states=",".join(states), names=",".join(names))
     params = filters | _waiting(wait)
     return Call("GET", f"{BASE}/changes", Changes, params=params, wait=wait)
+
+
+def renew_agent(agent: Agent) -> Call[Agent]:
+    """The agent is there, and will be heard of again before its `ttl` is over."""
+    return Call("PUT", _path("agent", agent.name), Agent, _encode(agent))
+
+
+def give_up_agent(name: str) -> Call[None]:
+    """The agent goes."""
+    return Call("DELETE", _path("agent", name), type(None))
+
+
+def list_agents() -> Call[list[Agent]]:
+    """Also those that were lost within the last hour."""
+    return Call("GET", f"{BASE}/agent", list[Agent])
 
 
 def list_audit(

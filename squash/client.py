@@ -26,6 +26,8 @@ from squash.calls import (
     document,
     get_attachment,
     get_request,
+    give_up_agent,
+    list_agents,
     list_attachments,
     list_audit,
     list_containers,
@@ -34,6 +36,7 @@ from squash.calls import (
     patch_attachment,
     ready_attachment,
     release_attachment,
+    renew_agent,
     renew_request,
 )
 from squash.credentials import Credentials, anonymous
@@ -54,6 +57,8 @@ __all__ = [
     "document",
     "get_attachment",
     "get_request",
+    "give_up_agent",
+    "list_agents",
     "list_attachments",
     "list_audit",
     "list_containers",
@@ -62,6 +67,7 @@ __all__ = [
     "patch_attachment",
     "ready_attachment",
     "release_attachment",
+    "renew_agent",
     "renew_request",
 ]
 

@@ -379,6 +379,26 @@ class AuditEntry(Struct, frozen=True, kw_only=True):
     """The agent that tells it; absent when the coordinator saw it itself."""
 
 
+class Agent(Struct, frozen=True, kw_only=True):
+    """An agent and its lease: it serves the attachments of its node, as long as it renews."""
+
+    name: Text = ""
+    """Its identity, which stays the same across its restarts."""
+    node: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
+    version: Text | None = None
+    debuggers: list[Text] = []
+    ttl: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] | None = None
+    """Seconds until the lease runs out unless it is renewed; absent: as the coordinator's settings say."""
+    boot: Text | None = None
+    """Which start of its machine it lives in: none of an earlier one can still be there."""
+    since: float | None = None
+    """When it came (unix seconds); written by the coordinator, as all that follows."""
+    seen: float | None = None
+    """When it renewed last (unix seconds)."""
+    lost: bool = False
+    """Its lease has run out."""
+
+
 class Sighting(Struct, frozen=True, kw_only=True):
     """A marked request that a sidecar told of: what became of it, also when it was not held."""
 

@@ -223,6 +223,13 @@ class Reason(StrEnum):
         "make a new debug request to debug again",
     )
 
+    # -- leases ------------------------------------------------------------------------------------
+    AGENT_LOST = (
+        "agent_lost",
+        "no agent of the container's node is there, or the one that had the attachment is gone",
+        "see that squash-agent runs on that node and reaches the coordinator, then send a new marked request",
+    )
+
     # -- attaching ---------------------------------------------------------------------------------
     PROCESS_NOT_FOUND = (
         "process_not_found",

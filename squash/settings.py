@@ -74,6 +74,12 @@ class CoordinatorSettings:
     max_wait: Positive = setting(300.0, "longest long poll in seconds, whatever X-Timeout says")
     request_ttl: Positive = setting(3_600.0, "seconds that a debug request waits for a match when it names no ttl")
     retention: Positive = setting(3_600.0, "seconds that a finished attachment is kept to be looked at")
+    agent_lease: Positive = setting(
+        12.0, "seconds that an attachment may be without an agent that is heard of; agents renew every 2"
+    )
+    holder_lease: Positive = setting(
+        8.0, "seconds that a hold may be without a sidecar that watches it; sidecars watch all the time"
+    )
     audit_days: Positive = setting(90.0, "days that an entry of the audit trail is kept")
     audit_rows: Count = setting(500_000, "entries of the audit trail that are kept, about 300 bytes each")
     sightings: Count = setting(2_000, "marked requests that are remembered in memory, held or not")

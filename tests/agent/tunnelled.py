@@ -30,7 +30,7 @@ class Way:
         self.directory = world.directory / "doors"
         self.directory.mkdir()
         self._world = world
-        self.coordinator = world.coordinator()
+        self.coordinator = world.coordinator("--agent-lease", "3600")
         self._pod = f"shop-{uuid4().hex}"
         world.service(self._pod, "demo/shop", ["sh", "-c", "echo shop ready on nothing; exec sleep 600"])
         self.agent = self.start_agent()

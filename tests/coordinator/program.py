@@ -28,7 +28,10 @@ class Coordinator:
 
     def __init__(self, directory: Path, *flags: str) -> None:
         self._log = directory / "coordinator.log"
-        flags = ("--listen", "127.0.0.1:0", "--database", str(directory / "coordinator.db"), "--node", "here", *flags)
+        # There are no agents and sidecars but the tests themselves, which take their time.
+        leases = ("--agent-lease", "3600", "--holder-lease", "3600")
+        place = ("--listen", "127.0.0.1:0", "--database", str(directory / "coordinator.db"), "--node", "here")
+        flags = (*place, *leases, *flags)
         with self._log.open("ab") as errors:
             self.process = subprocess.Popen(
                 [BIN / "squash-coordinator", *flags],

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from coordinator import openapi
+from coordinator.agents import Agents
 from coordinator.api import Api
 from coordinator.records import Records
 from tests.coordinator.program import ATTACHMENTS, BIN, Coordinator, Pods, environment
@@ -20,7 +21,7 @@ CHECKS = (
 def test_each_operation_has_its_handler() -> None:
     ids = [operation.id for operation in openapi.OPERATIONS]
     assert len(set(ids)) == len(ids)
-    assert all(callable(getattr(Api, name, None) or getattr(Records, name)) for name in ids)
+    assert all(any(callable(getattr(each, name, None)) for each in (Api, Records, Agents)) for name in ids)
 
 
 def test_document_is_whole(shared: Coordinator) -> None:

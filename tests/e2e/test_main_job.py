@@ -15,8 +15,8 @@ import pytest
 from demo.dap import Dap
 from demo.shop import PRICING, STOCK, STOCK_PROGRAM
 from demo.story import PRICING_LINE, STOCK_LINE, line_of
-from squash.calls import delete_attachment, delete_request, patch_attachment, release_attachment
-from squash.model import Outcome, Phase, State, StatusPatch
+from squash.calls import delete_attachment, delete_request, patch_attachment, release_attachment, renew_agent
+from squash.model import Agent, Outcome, Phase, State, StatusPatch
 from squash.reasons import Reason
 from squash.result import HEADER
 from squash.tasks import spawn
@@ -63,6 +63,7 @@ def until_breakpoint(process: "subprocess.Popen[str]") -> None:
 
 async def test_many_held_at_once_and_let_go(street: Street, caller: Caller) -> None:
     """There is no agent: this test is the agent, so that it says when each debugger is there."""
+    street.client.send(renew_agent(Agent(name="test", node="here", ttl=600)))
     pod = street.pod("counting")
     wishes = [street.wish(pod) for _ in range(MANY)]
     held = [spawn(caller.get(f"{pod.url}/held/{n}"), "held") for n in range(MANY)]
@@ -188,6 +189,37 @@ async def test_the_sidecar_is_killed_while_held(street: Street, caller: Caller) 
     assert await caller.counts(pod) == {"/once": 1}
     running(pod)
     street.client.send(delete_attachment(attachment.name))
+    free(pod)
+
+
+@pytest.mark.parametrize("phase", ["held_without_an_agent", "listening"])
+async def test_no_agent_is_left(street: Street, caller: Caller, phase: str) -> None:
+    """The hold ends although its own limit is far away."""
+    agent = street.world.agent() if phase == "listening" else None
+    pod = street.pod("counting")
+    wish = street.wish(pod)
+    held = spawn(caller.get(f"{pod.url}/once"), "held")
+    if agent:
+        await street.listening(wish)
+        agent.kill()
+        free(pod)
+    answer = await held
+    assert (result(answer).outcome, result(answer).reason) == (Outcome.ERROR, Reason.AGENT_LOST)
+    over = await street.until(await street.matched(wish), lambda found: found.status.outcome is not None)
+    assert "of node here" in (over.status.message or "")
+    assert await caller.counts(pod) == {"/once": 1}
+
+
+async def test_a_hold_without_its_sidecar_is_lost_soon(street: Street, caller: Caller) -> None:
+    street.world.agent()
+    pod = street.pod("counting")
+    wish = street.wish(pod)
+    held = spawn(caller.get(f"{pod.url}/once"), "held")
+    attachment = await street.listening(wish)
+    pod.sidecar.kill()
+    assert result(await held).outcome is Outcome.UNAVAILABLE
+    lost = await street.until(attachment.name, lambda found: found.status.phase is Phase.DETACHED)
+    assert (lost.status.state, lost.status.reason) == (State.ERROR, Reason.HOLD_LOST)
     free(pod)
 
 

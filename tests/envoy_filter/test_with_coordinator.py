@@ -32,7 +32,9 @@ CONTAINER = {"SQUASH_POD": "pricing-1", "SQUASH_NAMESPACE": "demo", "SQUASH_IMAG
 @contextlib.asynccontextmanager
 async def coordinator(directory: Path, listen: str = "127.0.0.1:0") -> AsyncIterator[tuple[Child, str]]:
     """A real coordinator with its objects in a file of `directory`, and its URL."""
-    argv = (BIN / "squash-coordinator", "--listen", listen, "--database", directory / "coordinator.db")
+    place = ("--listen", listen, "--database", directory / "coordinator.db")
+    # The tests are the agent, and take their time.
+    argv = (BIN / "squash-coordinator", *place, "--agent-lease", "3600")
     async with running(await Child.start(argv, directory / "coordinator.log")) as child:
         yield child, await child.ready()
 

@@ -1,0 +1,76 @@
+"""The agent's lease: it tells the coordinator that it is there, and lets go when it cannot for too long."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from squash import __version__
+from squash.calls import give_up_agent, renew_agent
+from squash.client import AsyncClient
+from squash.errors import ApiError, UnreachableError
+from squash.logs import Log
+from squash.model import Agent
+
+TTL = 12.0
+"""Seconds after which the coordinator takes an agent for lost: those that a busy machine may keep it from renewing."""
+RENEW = 2.0
+GOODBYE = 2.0
+"""Seconds that a stopping agent waits for a coordinator that does not answer."""
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def describe(name: str, node: str, debuggers: Iterable[str]) -> Agent:
+    """What the agent says of itself."""
+    return Agent(
+        name=name, node=node, version=__version__, debuggers=sorted(debuggers), ttl=TTL, boot=_BOOT.read_text().strip()
+    )
+
+
+class Lease:
+    """`let_go` is called again and again while the lease has run out: by then the coordinator has given us up."""
+
+    def __init__(self, client: AsyncClient, agent: Agent, let_go: Callable[[], None]) -> None:
+        self._client = client
+        self._agent = agent
+        self._let_go = let_go
+        self._log = Log("lease", agent=agent.name)
+        self._until = asyncio.get_running_loop().time() + TTL
+        self._lost = False
+
+    async def run(self) -> None:
+        """Renews until cancelled."""
+        while True:
+            asked = asyncio.get_running_loop().time()
+            if await self._renewed():
+                self._until = asked + TTL
+            self._look()
+            await asyncio.sleep(RENEW)
+
+    async def give_up(self) -> None:
+        """Nobody needs to wait for the lease to run out."""
+        try:
+            await self._client.send(give_up_agent(self._agent.name), GOODBYE)
+        except (UnreachableError, ApiError) as error:
+            self._log.info("could not say goodbye", error=error.message)
+
+    async def _renewed(self) -> bool:
+        try:
+            await self._client.send(renew_agent(self._agent), RENEW)
+        except UnreachableError:
+            return False
+        except ApiError as error:
+            if error.code >= 500:
+                return False
+            self._log.debug("the coordinator knows no leases", error=error.message)
+        return True
+
+    def _look(self) -> None:
+        lost = asyncio.get_running_loop().time() > self._until
+        if lost != self._lost:
+            self._lost = lost
+            if lost:
+                self._log.warning("the coordinator was not reached for a whole lease", seconds=TTL)
+            else:
+                self._log.info("the coordinator is reached again")
+        if lost:
+            self._let_go()

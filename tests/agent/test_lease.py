@@ -1,0 +1,71 @@
+"""The agent's lease, with a real coordinator that comes and goes."""
+
+import pytest
+
+from demo.world import World
+from squash.calls import get_attachment, list_agents
+from squash.client import Client
+from squash.model import Agent, Phase, State
+from squash.reasons import Reason
+from tests.agent.test_agent import attach, eventually, phase_of, service, threads
+
+
+def agents(client: Client) -> list[Agent]:
+    return client.send(list_agents())
+
+
+def test_it_is_listed_while_it_lives(world: World) -> None:
+    world.coordinator()
+    agent = world.agent()
+    with world.client() as client:
+        (there,) = eventually(lambda: agents(client), bool)
+        assert (there.node, there.lost) == ("here", False)
+        assert {"debugpy", "gdb"} <= set(there.debuggers)
+        later = eventually(lambda: agents(client)[0], lambda found: (found.seen or 0) > (there.seen or 0))
+        assert later.since == there.since
+        assert agent.stop() == 0
+        assert agents(client) == []
+
+
+def test_two_agents_of_a_node(world: World) -> None:
+    world.coordinator()
+    world.agent(name="agent-a")
+    world.agent(name="agent-b")
+    with world.client() as client:
+        found = eventually(lambda: agents(client), lambda found: len(found) == 2)
+        assert {agent.lost for agent in found} == {False}
+
+
+def test_a_lost_agents_attachment_ends(world: World) -> None:
+    world.coordinator()
+    agent, app = world.agent(), service(world)
+    with world.client() as client:
+        attached = attach(client)
+        agent.kill()
+        lost = eventually(lambda: client.send(get_attachment(attached.name)), lambda a: a.status.state is State.ERROR)
+        assert lost.status.reason is Reason.AGENT_LOST
+        assert threads(app.pid) == 1
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_an_agent_alone_lets_go_unless_a_client_is_there(world: World, watched: bool) -> None:
+    from demo.dap import Dap
+
+    coordinator = world.coordinator()
+    world.agent()
+    app, other = service(world), service(world, "other", "demo/other")
+    with world.client() as client:
+        first, second = attach(client), attach(client, pod="other")
+    dap = Dap(second.status.debug_server_address or "") if watched else None
+    if dap:
+        dap.attach({})
+    coordinator.kill()
+    assert eventually(lambda: threads(app.pid), lambda n: n == 1) == 1
+    if dap:
+        assert dap.ask("threads")["threads"]
+        dap.close()
+    assert eventually(lambda: threads(other.pid), lambda n: n == 1) == 1
+    world.coordinator()
+    with world.client() as client:
+        after = phase_of(client, first.name, Phase.DETACHED).status
+        assert (after.state, after.reason) == (State.ATTACHED, Reason.COORDINATOR_UNREACHABLE)
