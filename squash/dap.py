@@ -27,14 +27,20 @@ class Reader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._at = 0
+        """Where in it the next message starts; what stands before has been given out."""
         self._next: tuple[int, int] | None = None
-        """Where the JSON of the message at the buffer's start begins and ends, once its headers are there."""
+        """Where the JSON of the next message begins and ends, once its headers are there."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The messages completed by `data`; each counts as unread until the next is asked for.
 
         Raises ViolationError.
         """
+        if self._at:
+            del self._buffer[: self._at]
+            self._next = self._next and (self._next[0] - self._at, self._next[1] - self._at)
+            self._at = 0
         self._buffer += data
         while self._next or self._read_headers():
             assert self._next  # noqa: S101 - read just now
@@ -44,20 +50,19 @@ class Reader:
             with memoryview(self._buffer) as view:
                 raw = bytes(view[start:stop])
             yield raw
-            del self._buffer[:stop]
-            self._next = None
+            self._at, self._next = stop, None
 
     def unread(self) -> bytes:
         """What came and has not been given out."""
-        return bytes(self._buffer)
+        return bytes(self._buffer[self._at :])
 
     def _read_headers(self) -> bool:
-        end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEADERS)
+        end = self._buffer.find(b"\r\n\r\n", self._at, self._at + MAX_HEADERS)
         if end < 0:
-            if len(self._buffer) >= MAX_HEADERS:
+            if len(self._buffer) - self._at >= MAX_HEADERS:
                 raise ViolationError("no end of the DAP headers")
             return False
-        headers = bytes(self._buffer[:end])
+        headers = bytes(self._buffer[self._at : end])
         lengths = _LENGTH.findall(headers)
         if len(lengths) != 1 or int(lengths[0]) > MAX_MESSAGE:
             raise ViolationError(f"no usable Content-Length in {headers!r:.100}")
@@ -65,9 +70,14 @@ class Reader:
         return True
 
 
+def header(raw: bytes) -> bytes:
+    """What goes before the JSON of a message."""
+    return b"Content-Length: %d\r\n\r\n" % len(raw)
+
+
 def frame(raw: bytes) -> bytes:
     """The JSON of a message as it goes over the wire."""
-    return b"Content-Length: %d\r\n\r\n%b" % (len(raw), raw)
+    return header(raw) + raw
 
 
 def message(**fields: Any) -> bytes:

@@ -17,7 +17,7 @@ from agent.protocols.dap_messages import (
 )
 from agent.protocols.interpreter import Event, Flow, Interpreter, Kept
 from agent.terms import ORDINARY, Terms
-from squash.dap import Reader, ViolationError, frame, message
+from squash.dap import Reader, ViolationError, frame, header, message
 from squash.model import Action
 from squash.reasons import Reason
 
@@ -118,7 +118,8 @@ class Dap(Interpreter):
             raw = changed(raw, seq=self._last, command=asked.command)
         elif self._shift:
             raw = changed(raw, seq=self._last)
-        flow.client.append(frame(raw))
+        # Apart, so that what is long is not copied once more.
+        flow.client += (header(raw), raw)
         if terminated and not self.terms.may_end:
             # A client that has asked for the end waits to hear of it before it leaves.
             flow.client.append(message(seq=self._number(), type="event", event="terminated", body={}))

@@ -66,10 +66,15 @@ class Breakpoints(msgspec.Struct):
     breakpoints: list[_Answered | None] | None = None
 
 
+_read = msgspec.json.Decoder(Message).decode
+
+
 def decode(raw: bytes) -> Message:
     """Raises ViolationError."""
-    found: Message = _decoded(raw, Message)
-    return found
+    try:
+        return _read(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ViolationError(f"not a DAP message: {error}") from error
 
 
 def arguments(raw: msgspec.Raw) -> dict[str, Any]:
