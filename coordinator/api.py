@@ -27,6 +27,7 @@ from squash.model import AttachmentPatch, Changes, DebugAttachment, DebugRequest
 from squash.reasons import Reason
 from squash.settings import CoordinatorSettings
 from squash.tasks import spawn
+from squash.ticket import TicketWish
 
 T = TypeVar("T")
 DEEPEST = 32
@@ -81,6 +82,7 @@ class Api:
         self._attachment = Body(DebugAttachment, settings.max_body)
         self._patch = Body(AttachmentPatch, settings.max_body)
         self._request = Body(DebugRequest, settings.max_body)
+        self._ticket = Body(TicketWish, settings.max_body)
 
     # -- debug attachments --------------------------------------------------------------------------
 
@@ -174,6 +176,17 @@ class Api:
     async def delete_request(self, request: Request) -> Response:
         self._service.delete_request(_id(request), actor(request))
         return Response()
+
+    # -- tickets ------------------------------------------------------------------------------------
+
+    async def create_ticket(self, request: Request) -> Response:
+        return answer(self._service.create_ticket(await self._ticket.read(request)), 201)
+
+    async def ticket_keys(self, request: Request) -> Response:
+        return answer(self._service.tickets.keys())
+
+    async def rotate_ticket_keys(self, request: Request) -> Response:
+        return answer(self._service.tickets.rotate(revoke=query.flag(request, "revoke")))
 
     # -- what runs ----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from coordinator.sightings import Sightings
 from coordinator.stores import Store
 from coordinator.stores.memory import MemoryStore
 from coordinator.stores.sqlite import SqliteStore
+from coordinator.tickets import Tickets
 from coordinator.waiting import Waiting
 from squash import logs, serve
 from squash.errors import SettingError
@@ -61,7 +62,8 @@ async def _run(settings: CoordinatorSettings, sock: socket.socket, store: Store)
     waiting = Waiting()
     sightings = Sightings(settings.sightings)
     presence = Presence(settings.agent_lease, settings.holder_lease)
-    service = Service(board, store, platforms.load(settings), waiting, Metrics(board, waiting), sightings, presence)
+    metrics, tickets = Metrics(board, waiting), Tickets(settings)
+    service = Service(board, store, platforms.load(settings), waiting, metrics, sightings, presence, tickets)
     service.start()
     records = Records(store, sightings, settings)
     # What was loaded stays: the collector need not walk over it again and again.

@@ -271,7 +271,7 @@ class Board:
             spec.image or "",
             spec.debugger or OPEN,
             spec.process_name or OPEN,
-            lambda name: self._usable(name, now),
+            lambda name: self._usable(name, now) and _meant(self._requests[name], spec),
             _namespace(spec),
         )
         if name is not None:
@@ -302,7 +302,8 @@ class Board:
                 others.append(_wish(asked.debugger, asked.process_name, asked.namespace))
             if len(others) == _SHOWN:
                 break
-        message = f"no debug request waits for image {spec.image!r}"
+        of = f" of {spec.owner}" if spec.ticket_id else ""
+        message = f"no debug request{of} waits for image {spec.image!r}"
         if not others:
             return message
         own = _wish(spec.debugger, spec.process_name, _namespace(spec))
@@ -338,6 +339,16 @@ def _regroup(groups: dict[str, dict[str, None]], group: str | None, name: str, t
         del members[name]
         if not members:
             del groups[group]
+
+
+def _meant(request: DebugRequest, spec: AttachmentSpec) -> bool:
+    """A request held with a ticket is for a debug request of the ticket's developer, or for the one that it names."""
+    if spec.ticket_id is None:
+        return True
+    named = spec.debug_request == request.name
+    return (named or spec.debug_request is None) and request.spec.owner in (
+        (None, spec.owner) if named else (spec.owner,)
+    )
 
 
 def _namespace(spec: AttachmentSpec) -> str:

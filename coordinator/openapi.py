@@ -23,7 +23,8 @@ from squash.model import (
     Sighting,
     State,
 )
-from squash.reasons import Reason
+from squash.reasons import TICKET_REFUSALS, Reason
+from squash.ticket import IssuedTicket, KeySet, TicketWish
 
 ATTACHMENTS = f"{BASE}/debugattachment"
 REQUESTS = f"{BASE}/debugrequest"
@@ -94,6 +95,7 @@ OPERATIONS = (
         | _KEPT
         | {
             400: (Reason.MALFORMED, Reason.IMAGE_MISMATCH),
+            403: TICKET_REFUSALS,
             404: (Reason.CONTAINER_NOT_FOUND, Reason.CONTAINER_AMBIGUOUS, Reason.NO_PENDING_REQUEST),
             409: (Reason.NAME_TAKEN,),
         },
@@ -279,6 +281,35 @@ OPERATIONS = (
         ),
         refusals={422: (Reason.INVALID,)},
     ),
+    Operation(
+        "create_ticket",
+        "POST",
+        f"{BASE}/ticket",
+        "Signs a ticket: a value of the mark for one developer, for some requests, for some time",
+        201,
+        IssuedTicket,
+        body=TicketWish,
+        refusals=_MALFORMED | _KEPT | {400: (Reason.MALFORMED,), 403: (Reason.TICKET_SCOPE,), 404: (Reason.NOT_FOUND,)},
+    ),
+    Operation(
+        "ticket_keys",
+        "GET",
+        f"{BASE}/ticket/keys",
+        "The public keys that verify tickets, a JWKS; the one that signs new tickets first",
+        answer=KeySet,
+        refusals=_KEPT,
+    ),
+    Operation(
+        "rotate_ticket_keys",
+        "POST",
+        f"{BASE}/ticket/keys/rotate",
+        "Signs tickets with a new key from now on; earlier keys are known until their tickets have expired",
+        answer=KeySet,
+        parameters=(
+            Parameter("revoke", "query", {"type": "boolean", "default": False}, "Forget the earlier keys at once"),
+        ),
+        refusals=_KEPT | {422: (Reason.INVALID,)},
+    ),
     Operation("healthz", "GET", "/healthz", "Whether the coordinator answers", answer=str, media="text/plain"),
     Operation(
         "readyz",
@@ -299,7 +330,20 @@ def document() -> bytes:
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
-    types = [DebugAttachment, AttachmentPatch, DebugRequest, Changes, Container, Agent, AuditEntry, Sighting, Refusal]
+    types = [
+        DebugAttachment,
+        AttachmentPatch,
+        DebugRequest,
+        Changes,
+        Container,
+        Agent,
+        AuditEntry,
+        Sighting,
+        IssuedTicket,
+        KeySet,
+        TicketWish,
+        Refusal,
+    ]
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     whole = {
         "openapi": "3.1.0",
@@ -325,7 +369,8 @@ def _for_every_dialect(value: Any) -> Any:
 
 
 def _describe(operation: Operation) -> dict[str, Any]:
-    refusals = dict(operation.refusals) | {403: (Reason.FOREIGN_ORIGIN,), 500: (Reason.INTERNAL,)}
+    refusals = dict(operation.refusals) | {500: (Reason.INTERNAL,)}
+    refusals[403] = (Reason.FOREIGN_ORIGIN, *refusals.get(403, ()))
     success: dict[str, Any] = {"description": operation.text}
     if operation.answer is not None:
         success["content"] = {operation.media: {"schema": _schema(operation.answer)}}

@@ -28,7 +28,7 @@ def selection(request: Request) -> Selection:
 
 def waits(request: Request) -> bool:
     """Whether this is a long poll: `wait=true`."""
-    return _flag(request, "wait")
+    return flag(request, "wait")
 
 
 def guest(connection: HTTPConnection) -> Guest:
@@ -36,7 +36,7 @@ def guest(connection: HTTPConnection) -> Guest:
     client = connection.query_params.get("client", "")
     if len(client) > LONGEST_TEXT or not client.isprintable():
         raise _unfit("client", client, f"at most {LONGEST_TEXT} printable characters")
-    takeover, read_only = _flag(connection, "takeover"), _flag(connection, "read_only")
+    takeover, read_only = flag(connection, "takeover"), flag(connection, "read_only")
     return Guest(client=client, takeover=takeover, read_only=read_only)
 
 
@@ -82,7 +82,8 @@ def limit(request: Request, most: int) -> int:
     return min(int(text), most)
 
 
-def _flag(connection: HTTPConnection, key: str) -> bool:
+def flag(connection: HTTPConnection, key: str) -> bool:
+    """`true` or `false`; absent is false."""
     text = connection.query_params.get(key, "false")
     if text not in ("true", "false"):
         raise _unfit(key, text, "true or false")

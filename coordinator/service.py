@@ -19,6 +19,7 @@ from coordinator.platforms import Platform, located
 from coordinator.presence import Presence
 from coordinator.sightings import Sightings
 from coordinator.stores import Store
+from coordinator.tickets import Tickets
 from coordinator.waiting import Waiting
 from squash.errors import ApiError
 from squash.logs import Log
@@ -34,6 +35,7 @@ from squash.model import (
     State,
 )
 from squash.reasons import Reason
+from squash.ticket import IssuedTicket, TicketWish
 
 T = TypeVar("T")
 RETRY = 5.0
@@ -54,10 +56,12 @@ class Service:
         metrics: Metrics,
         sightings: Sightings,
         presence: Presence,
+        tickets: Tickets,
     ) -> None:
         self.board = board
         self.presence = presence
         self.sightings = sightings
+        self.tickets = tickets
         self.waiting = waiting
         self.metrics = metrics
         self._store = store
@@ -82,6 +86,7 @@ class Service:
         self.presence.stop()
         if self._alarm:
             self._alarm.cancel()
+        self.tickets.close()
 
     async def create_attachment(self, wanted: DebugAttachment, actor: str) -> DebugAttachment:
         """`actor`, here and below, is who makes the call, for the audit trail."""
@@ -89,8 +94,10 @@ class Service:
         self.board.check_name_free(wanted.metadata.name)
         marked = wanted.spec.match_request or wanted.spec.holder is not None
         try:
-            wanted = replace(wanted, spec=await located(self._platform, wanted.spec))
-            made = self._commit(self.board.create_attachment(wanted, time.time()), actor)
+            spec, claims = self.tickets.read(wanted.spec)
+            wanted = replace(wanted, spec=await located(self._platform, spec))
+            with self.tickets.used(claims, wanted.spec):
+                made = self._commit(self.board.create_attachment(wanted, time.time()), actor)
         except ApiError as error:
             if marked and error.reason is not Reason.NAME_TAKEN:
                 self.sightings.refused(wanted.spec, error.reason, error.message, time.time())
@@ -122,6 +129,17 @@ class Service:
 
     def delete_request(self, name: str, actor: str) -> None:
         self._commit(self.board.delete_request(name, time.time()), actor)
+
+    def create_ticket(self, wish: TicketWish) -> IssuedTicket:
+        """Raises ApiError 404 when it names a debug request that is not there, 403 for somebody else's."""
+        if wish.request is not None:
+            named = self.board.request(wish.request).spec
+            if named.owner not in (None, wish.owner):
+                raise ApiError(403, Reason.TICKET_SCOPE, f"debug request {wish.request} is of {named.owner}")
+            if named.image != wish.image:
+                message = f"debug request {wish.request} is for image {named.image!r}, the ticket for {wish.image!r}"
+                raise ApiError(422, Reason.INVALID, message)
+        return self.tickets.issue(wish)
 
     async def containers(self, wanted: Mapping[str, str]) -> list[Container]:
         """Those of the platform that have the `image`, `pod` and `namespace` that are wanted."""
@@ -223,6 +241,7 @@ def _write_attachment(change: AttachmentChange) -> None:
             node=spec.node,
             request=spec.debug_request,
             holder=spec.holder,
+            ticket=spec.ticket_id,
         )
     else:
         news = {

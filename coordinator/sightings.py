@@ -7,10 +7,12 @@ import msgspec
 from msgspec.structs import replace
 
 from squash.model import AttachmentSpec, DebugAttachment, HeldRequest, Outcome, Sighting
-from squash.reasons import Reason
+from squash.reasons import TICKET_REFUSALS, Reason
 
 BYTES = 8_388_608
 """Of all sightings together, as JSON: whoever sends long paths must not fill the memory."""
+_OUTCOMES: dict[Reason, Outcome] = dict.fromkeys((Reason.NO_PENDING_REQUEST, *TICKET_REFUSALS), Outcome.NO_MATCH)
+_OUTCOMES[Reason.STORE_UNAVAILABLE] = Outcome.UNAVAILABLE
 _encode = msgspec.json.Encoder().encode
 
 
@@ -35,10 +37,7 @@ class Sightings:
 
     def refused(self, spec: AttachmentSpec, reason: Reason, message: str, now: float) -> None:
         """A marked request was not held; `spec` as far as it was known."""
-        outcome = {
-            Reason.NO_PENDING_REQUEST: Outcome.NO_MATCH,
-            Reason.STORE_UNAVAILABLE: Outcome.UNAVAILABLE,
-        }.get(reason, Outcome.ERROR)
+        outcome = _OUTCOMES.get(reason, Outcome.ERROR)
         self._add(_sighting(spec, now, outcome=outcome, reason=reason, message=message))
 
     def ended(self, attachment: DebugAttachment) -> None:

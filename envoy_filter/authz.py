@@ -20,9 +20,10 @@ from squash.logs import Log
 from squash.options import Address
 from squash.result import HEADER, Result
 
-from .headers import AUTHORITY, FORWARDED, METHOD, PATH, MarkedRequest, marked_request
+from .headers import AUTHORITY, FORWARDED, IGNORED, METHOD, PATH, MarkedRequest, marked_request
 from .holds import Holds
 from .onward import onward
+from .ticket import Gate
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 # An address that another process has is an error, not a share of its calls.
@@ -32,14 +33,14 @@ _log = Log("authz")
 
 
 @contextlib.asynccontextmanager
-async def serving(holds: Holds, address: Address) -> AsyncIterator[Address]:
+async def serving(holds: Holds, gate: Gate, address: Address) -> AsyncIterator[Address]:
     """Answers on `address` (port 0: a free one) while it lasts, and says where. Raises SettingError.
 
     At its end the calls under way are given time for their answers, which they have once `holds` is stopped.
     """
     server = aio.server(options=_OPTIONS)
     checks = grpc.unary_unary_rpc_method_handler(
-        _Checks(holds).check,
+        _Checks(holds, gate).check,
         request_deserializer=external_auth_pb2.CheckRequest.FromString,
         response_serializer=external_auth_pb2.CheckResponse.SerializeToString,
     )
@@ -60,11 +61,15 @@ async def serving(holds: Holds, address: Address) -> AsyncIterator[Address]:
 
 
 class _Checks:
-    def __init__(self, holds: Holds) -> None:
+    def __init__(self, holds: Holds, gate: Gate) -> None:
         self._holds = holds
+        self._gate = gate
 
     async def check(self, request: Any, _context: object) -> Any:
-        held = self._holds.begin(told(request))
+        marked = await self._gate.admitted(told(request))
+        if marked is None:
+            return ignoring()
+        held = self._holds.begin(marked)
         try:
             result = await asyncio.shield(held.over)
         except asyncio.CancelledError:
@@ -88,6 +93,15 @@ def answer(result: Result, onward: Mapping[str, str]) -> Any:
     response.status.code = 0
     response.ok_response.headers.extend(_replacing(name, value) for name, value in onward.items())
     response.ok_response.response_headers_to_add.append(_replacing(HEADER, str(result)))
+    return response
+
+
+def ignoring() -> Any:
+    """A CheckResponse that lets the request go as if it had no mark."""
+    response = external_auth_pb2.CheckResponse()
+    response.status.code = 0
+    response.ok_response.SetInParent()
+    response.dynamic_metadata[IGNORED] = "true"
     return response
 
 

@@ -15,7 +15,7 @@ from squash.reasons import Reason
 from squash.result import HEADER, MARK, Result
 from squash.settings import Positive, SidecarSettings
 
-from .headers import CHECK_PREFIX, EXPECTED, FORWARDED, HOLD, longest
+from .headers import CHECK_PREFIX, EXPECTED, FORWARDED, HOLD, IGNORED, longest
 from .onward import ONWARD
 from .yaml import Commented
 
@@ -29,7 +29,9 @@ TYPE = "type.googleapis.com/"
 _HTTP = "envoy.extensions.filters.http."
 _SIDECAR = SidecarSettings()
 _UNREACHABLE = str(Result(Outcome.UNAVAILABLE, reason=Reason.SIDECAR_UNREACHABLE))
+EXT_AUTHZ = "envoy.filters.http.ext_authz"
 _NOTED = "%DYNAMIC_METADATA(squash:result)%"
+_ANSWERED = f"%DYNAMIC_METADATA({EXT_AUTHZ}:{HEADER})%"
 
 
 class FrontEnd(StrEnum):
@@ -77,10 +79,10 @@ def filters(settings: FilterSettings) -> list[dict[str, Any]]:
             return [when_marked(FILTER, "lua", "lua.v3.Lua", source)]
         case FrontEnd.GRPC:
             # What the sidecar answers replaces what the filter behind has put there.
-            return [_noting(), _ext_authz(_over_grpc(settings)), _saying("OVERWRITE_IF_EXISTS_OR_ADD")]
+            return [_noting(), _ext_authz(_over_grpc(settings)), _saying(_NOTED)]
         case FrontEnd.HTTP:
-            # Here Envoy adds what the sidecar answers to what is there, so there must be nothing.
-            return [_saying("ADD_IF_ABSENT"), _noting(), _ext_authz(_over_http(settings)), _cleaning()]
+            # Here Envoy would add what the sidecar answers to what is there; so it is taken from the metadata, too.
+            return [_noting(), _ext_authz(_over_http(settings)), _saying(_NOTED, _ANSWERED)]
 
 
 # -- Lua --------------------------------------------------------------------------------------------
@@ -97,6 +99,7 @@ def lua(settings: FilterSettings) -> str:
         "member": MEMBER,
         "result_header": HEADER,
         "hold_header": HOLD,
+        "ignored_header": IGNORED,
         "unreachable": _UNREACHABLE,
         "forwarded": {name: {"name": wire, "longest": longest(wire)} for name, wire in FORWARDED.items()},
         "onward": dict(enumerate(ONWARD, 1)),
@@ -156,7 +159,7 @@ def _over_http(settings: FilterSettings) -> dict[str, Any]:
                 "allowed_upstream_headers": Commented(
                     "What the request gets on its way onwards.", {"patterns": [{"exact": name} for name in ONWARD]}
                 ),
-                "allowed_client_headers_on_success": {"patterns": [{"exact": HEADER}]},
+                "dynamic_metadata_from_headers": {"patterns": [{"exact": HEADER}, {"exact": IGNORED}]},
             },
         }
     }
@@ -175,18 +178,31 @@ def _noting() -> dict[str, Any]:
     return when_marked(f"{FILTER}_note", "set_metadata", "set_metadata.v3.Config", {"metadata": metadata})
 
 
-def _saying(action: str) -> dict[str, Any]:
-    append = {"header": {"key": HEADER, "value": _NOTED}, "append_action": action}
-    return _mutation("result", "Puts the note on the response; what the sidecar has answered wins.", {"append": append})
+def _saying(*values: str) -> dict[str, Any]:
+    """Of the values the last one that is there counts."""
+    mutations = [
+        {"append": {"header": {"key": HEADER, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+        for value in values
+    ]
+    comment = "Puts the note on the response; what the sidecar has answered wins."
+    config = {"mutations": {"response_mutations": Commented(comment, mutations)}}
+    return when_marked(f"{FILTER}_result", "header_mutation", "header_mutation.v3.HeaderMutation", config, _ignored())
 
 
-def _cleaning() -> dict[str, Any]:
-    return _mutation("clean", "What the service says under this name is not ours.", {"remove": HEADER})
-
-
-def _mutation(name: str, comment: str, mutation: dict[str, Any]) -> dict[str, Any]:
-    config = {"mutations": {"response_mutations": Commented(comment, [mutation])}}
-    return when_marked(f"{FILTER}_{name}", "header_mutation", "header_mutation.v3.HeaderMutation", config)
+def _ignored() -> dict[str, Any]:
+    """The predicate of requests whose mark does not count, as the sidecar has answered."""
+    metadata: dict[str, Any] = {
+        "@type": TYPE + "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
+    }
+    metadata |= {"filter": EXT_AUTHZ, "path": [{"key": IGNORED}]}
+    true: dict[str, Any] = {"@type": TYPE + "envoy.extensions.matching.input_matchers.metadata.v3.Metadata"}
+    true |= {"value": {"string_match": {"exact": "true"}}}
+    return {
+        "single_predicate": {
+            "input": {"name": "envoy.matching.inputs.dynamic_metadata", "typed_config": metadata},
+            "custom_match": {"name": "envoy.matching.matchers.metadata_matcher", "typed_config": true},
+        }
+    }
 
 
 # -- the matcher ------------------------------------------------------------------------------------
@@ -196,21 +212,25 @@ ANY_BYTES = r"\C"
 BAGGAGE_MARKS = {"google_re2": {}, "regex": PATTERN.replace(".", ANY_BYTES)}
 
 
-def when_marked(name: str, extension: str, config_type: str, config: dict[str, Any]) -> dict[str, Any]:
-    """A filter of this name that only marked requests pass."""
+def when_marked(
+    name: str, extension: str, config_type: str, config: dict[str, Any], unless: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A filter of this name that only marked requests pass, `unless` the predicate is true of them."""
     marks = [_bears(MARK, {"google_re2": {}, "regex": ANY_BYTES + "*"}), _bears(BAGGAGE, BAGGAGE_MARKS)]
     skip = {
         "name": "skip",
         "typed_config": {"@type": TYPE + "envoy.extensions.filters.common.matcher.action.v3.SkipFilter"},
     }
-    unmarked = {"not_matcher": {"or_matcher": {"predicate": marks}}}
+    skipping: dict[str, Any] = {"not_matcher": {"or_matcher": {"predicate": marks}}}
+    if unless:
+        skipping = {"or_matcher": {"predicate": [skipping, unless]}}
     return {
         "name": name,
         "typed_config": {
             "@type": TYPE + "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
             "xds_matcher": Commented(
                 f"Requests without the header {MARK} and without a member {MEMBER} of {BAGGAGE} skip the filter.",
-                {"matcher_list": {"matchers": [{"predicate": unmarked, "on_match": {"action": skip}}]}},
+                {"matcher_list": {"matchers": [{"predicate": skipping, "on_match": {"action": skip}}]}},
             ),
             "extension_config": {
                 "name": f"envoy.filters.http.{extension}",

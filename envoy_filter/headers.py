@@ -10,6 +10,8 @@ from squash.result import MARK
 
 from .budget import budget
 
+IGNORED = "x-squash-ignored"
+"""Response header that says: the mark does not count, act as if it were absent."""
 HOLD = "x-squash-hold"
 """Response header with the id of a hold that goes on."""
 
@@ -51,6 +53,8 @@ class MarkedRequest:
     """None when it stands where it was cut off."""
     carried: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The headers to set on its way onwards, so that it bears the mark in header and baggage."""
+    ticket: str | None = field(default=None, repr=False)
+    """The mark's value, when it is a ticket that was verified."""
 
 
 def marked_request(headers: Iterable[tuple[bytes, bytes]]) -> MarkedRequest:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from squash.model import DebugAttachment, Outcome, State
-from squash.reasons import Reason
+from squash.reasons import TICKET_REFUSALS, Reason
 from squash.result import Result
 
 
@@ -131,8 +131,11 @@ _UNAVAILABLE = frozenset({Reason.STORE_UNAVAILABLE, Reason.STOPPING, Reason.COOR
 _LET_GO_BY_HAND = frozenset({Reason.RELEASED, Reason.DELETED})
 
 
+_NOBODY_WAITS = frozenset({Reason.NO_PENDING_REQUEST, *TICKET_REFUSALS})
+
+
 def _refusal(reason: Reason) -> Outcome:
-    if reason is Reason.NO_PENDING_REQUEST:
+    if reason in _NOBODY_WAITS:
         return Outcome.NO_MATCH
     return Outcome.UNAVAILABLE if reason in _UNAVAILABLE else Outcome.ERROR
 

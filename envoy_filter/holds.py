@@ -225,6 +225,7 @@ class Holds:
             self._template.spec,
             holder=self._holder,
             held=held.request,
+            ticket=held.marked.ticket,
             ttl=self._settings.attachment_timeout + LEEWAY,
         )
         return DebugAttachment(metadata=Metadata(name=held.hold.name), spec=spec)

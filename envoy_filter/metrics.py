@@ -5,6 +5,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from squash.model import Outcome
+from squash.reasons import Reason
 from squash.result import Result
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
@@ -21,12 +22,18 @@ class Metrics:
             "squash_hold_seconds", "Seconds a request was held", buckets=_SECONDS, registry=self._registry
         )
         Gauge("squash_holds_open", "Requests held now", registry=self._registry).set_function(opened)
+        self._refused = Counter(
+            "squash_tickets_refused", "Marks that did not count, by reason", ["reason"], registry=self._registry
+        )
         for outcome in Outcome:
             self._holds.labels(outcome)
 
     def ended(self, result: Result) -> None:
         self._holds.labels(result.outcome).inc()
         self._seconds.observe(result.held or 0.0)
+
+    def ticket_refused(self, reason: Reason) -> None:
+        self._refused.labels(reason).inc()
 
     def text(self) -> bytes:
         """In Prometheus' text format 0.0.4."""

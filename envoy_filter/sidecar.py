@@ -1,7 +1,8 @@
 """The sidecar: holds marked requests for the Envoy next to it.
 
     POST /holds        what is held, in headers; 200 with `x-squash-result` when the request may go on at once,
-                       202 with `x-squash-hold: ID` when it is to wait
+                       202 with `x-squash-hold: ID` when it is to wait; 200 with `x-squash-ignored` when its mark
+                       does not count
     GET  /holds/ID     answered when the hold ends: 200 with `x-squash-result`
     any  /authz/PATH   ext_authz: both in one, PATH and method being those of the held request; always answered 200
 
@@ -27,12 +28,13 @@ from squash.result import HEADER
 from squash.settings import SidecarSettings
 from squash.tasks import spawn
 
-from .headers import AUTHORITY, CHECK_PREFIX, HOLD, METHOD, PATH, marked_request
+from .headers import AUTHORITY, CHECK_PREFIX, HOLD, IGNORED, METHOD, PATH, marked_request
 from .holds import Held, Holds
 from .http1 import Http1Client
 from .onward import onward
 from .protocol import NeverRefusing
 from .template import render
+from .ticket import Gate
 
 if TYPE_CHECKING:
     from .spans import Spans
@@ -49,8 +51,9 @@ FETCHED_WITHIN = 5.0
 class Sidecar:
     """The ASGI application."""
 
-    def __init__(self, holds: Holds) -> None:
+    def __init__(self, holds: Holds, gate: Gate) -> None:
         self._holds = holds
+        self._gate = gate
         self._parked: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +85,11 @@ class Sidecar:
                 await _answer(send, 404, body=b"no such path\n")
 
     async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
-        held = self._holds.begin(marked_request(scope["headers"]))
+        marked = await self._gate.admitted(marked_request(scope["headers"]))
+        if marked is None:
+            await _ignore(send)
+            return
+        held = self._holds.begin(marked)
         if not await _first(held.placed, receive):
             self._holds.caller_gone(held)
         elif held.over.done():
@@ -102,7 +109,11 @@ class Sidecar:
             AUTHORITY: next((value for name, value in scope["headers"] if name == b"host"), b""),
         }
         told = [(name.encode(), value) for name, value in own.items()]
-        await self._until_over(self._holds.begin(marked_request([*scope["headers"], *told])), receive, send)
+        marked = await self._gate.admitted(marked_request([*scope["headers"], *told]))
+        if marked is None:
+            await _ignore(send)
+        else:
+            await self._until_over(self._holds.begin(marked), receive, send)
 
     async def _until_over(self, held: Held, receive: Receive, send: Send) -> None:
         if await _first(held.over, receive):
@@ -142,6 +153,10 @@ async def _let_go(send: Send, held: Held) -> None:
     await _answer(send, 200, {HEADER: str(result)} | onward(held.marked, result))
 
 
+async def _ignore(send: Send) -> None:
+    await _answer(send, 200, {IGNORED: "true"})
+
+
 async def _answer(send: Send, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
     given = {"content-length": str(len(body))} | (headers or {})
     pairs = [(name.encode(), value.encode()) for name, value in given.items()]
@@ -160,9 +175,12 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 async def _serve(settings: SidecarSettings, client: Http1Client, template: DebugAttachment) -> None:
     spans = _spans(settings)
     holds = Holds(client, template, settings, *([spans.ended] if spans else []))
-    async with _grpc(settings, holds):
+    gate = Gate(settings, client, _namespace(template), holds.metrics)
+    gate.start()
+    async with _grpc(settings, holds, gate):
         with serve.bind(settings.listen, "--listen") as sock:
-            await serve.run(Sidecar(holds), sock, "squash-sidecar", holds.stop, protocol=NeverRefusing)
+            await serve.run(Sidecar(holds, gate), sock, "squash-sidecar", holds.stop, protocol=NeverRefusing)
+    gate.stop()
     await holds.close()
     if spans:
         await spans.close()
@@ -181,7 +199,12 @@ def _spans(settings: SidecarSettings) -> "Spans | None":
     return Spans(settings.otlp_endpoint)
 
 
-def _grpc(settings: SidecarSettings, holds: Holds) -> contextlib.AbstractAsyncContextManager[object]:
+def _namespace(template: DebugAttachment) -> str | None:
+    found = template.spec.attachment.get("namespace")
+    return found if isinstance(found, str) and found else None
+
+
+def _grpc(settings: SidecarSettings, holds: Holds, gate: Gate) -> contextlib.AbstractAsyncContextManager[object]:
     if settings.grpc_listen is None:
         return contextlib.nullcontext()
     try:
@@ -190,7 +213,7 @@ def _grpc(settings: SidecarSettings, holds: Holds) -> contextlib.AbstractAsyncCo
         raise SettingError(
             f"grpc_listen = '{settings.grpc_listen}' cannot be used: {error}; install it with: pip install squash[grpc]"
         ) from error
-    return serving(holds, settings.grpc_listen)
+    return serving(holds, gate, settings.grpc_listen)
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from squash.model import (
     Struct,
 )
 from squash.reasons import Reason
+from squash.ticket import IssuedTicket, KeySet, TicketWish
 
 BASE = "/api/v2"
 ACTOR = "x-squash-actor"
@@ -159,6 +160,21 @@ def list_tokens() -> Call[list[Token]]:
 
 def revoke_token(name: str) -> Call[Token]:
     return Call("DELETE", _path("token", name), Token)
+
+
+def create_ticket(wish: TicketWish) -> Call[IssuedTicket]:
+    return Call("POST", f"{BASE}/ticket", IssuedTicket, _encode(wish))
+
+
+def ticket_keys() -> Call[KeySet]:
+    """The public keys that verify tickets."""
+    return Call("GET", f"{BASE}/ticket/keys", KeySet)
+
+
+def rotate_ticket_keys(*, revoke: bool = False) -> Call[KeySet]:
+    """New tickets are signed with a new key. With `revoke` the earlier ones are not valid any more."""
+    params = {"revoke": "true"} if revoke else {}
+    return Call("POST", f"{BASE}/ticket/keys/rotate", KeySet, params=params)
 
 
 def changes(

@@ -187,6 +187,10 @@ class AttachmentSpec(Struct, frozen=True, kw_only=True):
     """
     debug_request: Name | None = None
     """The debug request that this attachment was matched to; written by the coordinator."""
+    ticket: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
+    """The ticket that marked the request. Taken out by the coordinator, which neither keeps nor tells it."""
+    ticket_id: Name | None = None
+    """The ticket's name; written by the coordinator."""
     owner: Text | None = None
     """The developer it is for: of the matched debug request, else whoever created it."""
     read_only: bool | None = None
@@ -200,6 +204,17 @@ class AttachmentSpec(Struct, frozen=True, kw_only=True):
     """When several processes suit equally: refuse and list them, instead of taking the oldest."""
     ready_by_hand: bool | None = None
     """A developer said that everything is ready; written by the coordinator."""
+
+    def __repr__(self) -> str:
+        shown = ((name, "******" if name == "ticket" else value) for name, value in _given(self))
+        return f"AttachmentSpec({', '.join(f'{name}={value!r}' for name, value in shown)})"
+
+
+def _given(struct: Struct) -> Iterator[tuple[str, Any]]:
+    """Name and value of each field that is set."""
+    for name in struct.__struct_fields__:
+        if (value := getattr(struct, name)) is not None:
+            yield name, value
 
 
 def _none_state() -> State:
@@ -261,9 +276,7 @@ class StatusPatch(Struct, frozen=True, kw_only=True):
 
     def fields(self) -> Iterator[tuple[str, Any]]:
         """Name and value of each field that is set."""
-        for name in self.__struct_fields__:
-            if (value := getattr(self, name)) is not None:
-                yield name, value
+        yield from _given(self)
 
 
 class AttachmentPatch(Struct, frozen=True, kw_only=True):

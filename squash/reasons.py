@@ -206,6 +206,53 @@ class Reason(StrEnum):
         "make a new one, with a longer ttl if needed",
     )
 
+    # -- tickets -----------------------------------------------------------------------------------
+    TICKET_MISSING = (
+        "ticket_missing",
+        "the mark is no ticket, and only tickets count here",
+        "make one (`squashctl ticket create --image IMAGE`) and send it as the value of x-squash-debug",
+    )
+    TICKET_MALFORMED = (
+        "ticket_malformed",
+        "the value looks like a ticket, but cannot be read as one",
+        "send the whole ticket as it was printed; `squashctl ticket show VALUE` reads it",
+    )
+    TICKET_FORGED = (
+        "ticket_forged",
+        "the ticket's signature is not one of its key",
+        "make a new ticket (`squashctl ticket create`); nothing but the coordinator can sign one",
+    )
+    TICKET_UNKNOWN_KEY = (
+        "ticket_unknown_key",
+        "the ticket was signed with a key that is not known here, or no more",
+        "make a new ticket; see that the sidecar asks the coordinator that issued it (`squashctl ticket keys`)",
+    )
+    TICKET_FOREIGN = (
+        "ticket_foreign",
+        "the ticket was issued by somebody else than whom we trust",
+        "see that ticket_issuer is the same at the coordinator and at the sidecar",
+    )
+    TICKET_EARLY = (
+        "ticket_early",
+        "the ticket is not valid yet",
+        "wait, or set the clocks; the setting clock_skew says how far they may differ",
+    )
+    TICKET_EXPIRED = (
+        "ticket_expired",
+        "the ticket is not valid any more",
+        "make a new one (`squashctl ticket create`), with a longer --for if needed",
+    )
+    TICKET_SCOPE = (
+        "ticket_scope",
+        "the ticket is not for this request",
+        "`squashctl ticket show VALUE` tells its image, namespace, methods and path; make one that fits",
+    )
+    TICKET_USED = (
+        "ticket_used",
+        "as many requests were held with the ticket as it allows",
+        "make a new one (`squashctl ticket create`), with more --uses if needed",
+    )
+
     # -- asking for a debugger ---------------------------------------------------------------------
     PROCESS_AMBIGUOUS = (
         "process_ambiguous",
@@ -316,3 +363,9 @@ class Reason(StrEnum):
         "the debug server ended by itself",
         "see whether the process still runs; the agent's log has the debugger's last words",
     )
+
+
+TICKET_REFUSALS: tuple[Reason, ...] = tuple(
+    each for each in Reason if each.startswith("ticket_") and each is not Reason.TICKET_MISSING
+)
+"""What is said of a ticket that is not accepted: for it, nobody waits."""

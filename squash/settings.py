@@ -17,9 +17,12 @@ Patience = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
+Tickets = Literal["off", "optional", "required"]
 
 RUNTIME_SOCKET = "socket of the CRI runtime: containerd's, CRI-O's or k3s's"
 DOCKER_HOST = "where the Docker engine answers, like unix:///var/run/docker.sock"
+TICKET_ISSUER = "the name that tickets are issued in: the same at the coordinator and at its sidecars"
+CLOCK_SKEW = "seconds by which the clocks of those who issue and verify tickets may differ"
 DEFAULT_SERVER_URL = "http://127.0.0.1:8602"
 TEMPLATE = (
     '{"spec": {"attachment": {"pod": "{{ SQUASH_POD }}", "namespace": "{{ SQUASH_NAMESPACE }}"}, '
@@ -83,6 +86,9 @@ class CoordinatorSettings:
     audit_days: Positive = setting(90.0, "days that an entry of the audit trail is kept")
     audit_rows: Count = setting(500_000, "entries of the audit trail that are kept, about 300 bytes each")
     sightings: Count = setting(2_000, "marked requests that are remembered in memory, held or not")
+    ticket_issuer: str = setting("squash", TICKET_ISSUER)
+    ticket_longest: Positive = setting(86_400.0, "longest time in seconds that a ticket may be valid for")
+    clock_skew: Patience = setting(30.0, CLOCK_SKEW)
     log_level: LogLevel = setting("info", "least level of what is logged: debug, info, warning or error")
     log_format: LogFormat = setting("text", "how a log line looks: text or json")
 
@@ -184,6 +190,15 @@ class SidecarSettings(ClientSettings):
     poll_period: Positive = setting(
         1.0, "longest pause in seconds between two tries to reach a lost coordinator while something is held"
     )
+    tickets: Tickets = setting(
+        "off",
+        "off: every mark counts; optional: one that looks like a ticket is verified; required: nothing else counts",
+    )
+    ticket_keys: Path | None = setting(
+        None, "file with the public keys of tickets (a JWKS), read again when it changes", stated="the coordinator's"
+    )
+    ticket_issuer: str = setting("squash", TICKET_ISSUER)
+    clock_skew: Patience = setting(30.0, CLOCK_SKEW)
     log_level: LogLevel = setting("info", "least level of what is logged: debug, info, warning or error")
     log_format: LogFormat = setting("text", "how a log line looks: text or json")
 

@@ -48,7 +48,7 @@ local function hold(handle)
         onward:replace(name, answer[name])
       end
     end
-    return answer[settings.result_header]
+    return answer[settings.result_header], answer[settings.ignored_header]
   end
 end
 
@@ -58,9 +58,11 @@ function envoy_on_request(handle)
     return
   end
   -- Whatever goes wrong in there, the request goes on.
-  local ok, result = pcall(hold, handle)
+  local ok, result, ignored = pcall(hold, handle)
   if not ok then
     handle:logErr("squash: " .. tostring(result))
+  elseif ignored then
+    return
   end
   -- The two callbacks share no variables; the metadata is also there for access logs,
   -- as %DYNAMIC_METADATA(squash:result)%.

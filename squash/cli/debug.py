@@ -61,6 +61,7 @@ def debug_request(
     everybody else's requests pass.
     """
     with front(server, config, as_json, timeout) as squash:
+        from squash.cli.person import person  # noqa: PLC0415 - slow to import
         from squash.client import create_request  # noqa: PLC0415 - slow to import
 
         spec = RequestSpec(
@@ -69,6 +70,7 @@ def debug_request(
             process_name=process_name,
             hold_until=hold_until,
             ttl=ttl,
+            owner=person(),
         )
         made = squash.client.send(create_request(DebugRequest(spec=spec)))
         _show(squash, made, "attached" if wait else None)

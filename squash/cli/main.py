@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from squash import __version__
-from squash.cli import audit, connect, debug, debugging, ending, listing
+from squash.cli import audit, connect, debug, debugging, ending, listing, ticket
 from squash.cli.console import command
 from squash.cli.exits import Exit
 from squash.cli.output import Output
@@ -121,6 +121,7 @@ app.command(
         "squashctl audit --action changed --limit 1000 --json",
     ),
 )(audit.audit)
+app.add_typer(ticket.app)
 app.command("version")(listing.version)
 
 

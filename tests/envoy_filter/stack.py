@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -135,9 +135,13 @@ async def stack(
     upstream_protocol: Literal["http1", "http2"] = "http1",
     upstream_port: int | None = None,
     change: Change = lambda config: None,
+    more: Sequence[str] = (),
 ) -> AsyncIterator[Stack]:
-    """All of it, in front of the coordinator at `server_url`; `change` works on Envoy's configuration."""
-    flags = ["--request-timeout", str(request_timeout), "--attachment-timeout", str(attachment_timeout)]
+    """All of it, in front of the coordinator at `server_url`.
+
+    `change` works on Envoy's configuration, `more` are the sidecar's flags.
+    """
+    flags = [*more, "--request-timeout", str(request_timeout), "--attachment-timeout", str(attachment_timeout)]
     if front_end is FrontEnd.GRPC:
         flags += ["--grpc-listen", "127.0.0.1:0"]
     async with contextlib.AsyncExitStack() as stack:
