@@ -330,20 +330,8 @@ def document() -> bytes:
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
-    types = [
-        DebugAttachment,
-        AttachmentPatch,
-        DebugRequest,
-        Changes,
-        Container,
-        Agent,
-        AuditEntry,
-        Sighting,
-        IssuedTicket,
-        KeySet,
-        TicketWish,
-        Refusal,
-    ]
+    types = [DebugAttachment, AttachmentPatch, DebugRequest, Changes, Container, Agent, AuditEntry, Sighting, Refusal]
+    types += [IssuedTicket, KeySet, TicketWish]
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     whole = {
         "openapi": "3.1.0",
