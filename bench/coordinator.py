@@ -57,7 +57,7 @@ class Server:
 
 
 def _start(world: World) -> Server:
-    coordinator = world.coordinator()
+    coordinator = world.coordinator("--max-requests-per-image", "1000000")
     cores.pin(coordinator.pid, cores.plan().measured)
     world.service(POD, IMAGE, [sys.executable, "-m", "bench.upstream"])
     place = {"pod": POD, "namespace": world.namespace}

@@ -1,7 +1,7 @@
 """The REST API: each handler reads one call, lets the service decide, and answers."""
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
@@ -9,18 +9,21 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive
 
-from coordinator import openapi, query, watch
+from coordinator import openapi, query, rights, watch
+from coordinator.access import Access, caller
 from coordinator.agents import Agents
-from coordinator.http import Body, ClientGoneError, Handler, Resource, actor, answer, refusal
+from coordinator.document import document
+from coordinator.http import PRIVATE, Body, ClientGoneError, Handler, Method, Resource, actor, answer, refusal
 from coordinator.metrics import CONTENT_TYPE
 from coordinator.records import Records
 from coordinator.selection import Selection
 from coordinator.service import Service
 from coordinator.switchboard import Switchboard
-from coordinator.tunnel import Meeting, Tunnel
+from coordinator.token_api import TokenApi
+from coordinator.tunnel import Meeting, Tunnel, guarded, upgrade_needed
 from coordinator.waiting import Key
 from squash.errors import ApiError
 from squash.model import AttachmentPatch, Changes, DebugAttachment, DebugRequest
@@ -34,26 +37,36 @@ DEEPEST = 32
 """Levels of `spec.attachment`: whoever reads the object again must have room for them."""
 
 
-def application(service: Service, records: Records, settings: CoordinatorSettings) -> Starlette:
+def application(service: Service, access: Access, records: Records, settings: CoordinatorSettings) -> Starlette:
     """The ASGI application of the coordinator."""
     api = Api(service, settings)
-    paths: dict[str, dict[str, Handler]] = {}
-    owners = (api, records, Agents(service, settings))
-    for operation in openapi.OPERATIONS:
-        owner = next(each for each in owners if hasattr(each, operation.id))
-        paths.setdefault(operation.path, {})[operation.method] = getattr(owner, operation.id)
     switchboard: Switchboard[Meeting] = Switchboard()
     service.metrics.gauge("squash_tunnel_agents", "Agents with an open line", lambda: switchboard.agents)
     service.metrics.gauge("squash_tunnel_streams", "Streams through the tunnel", lambda: switchboard.streams)
-    routes = Tunnel(service.board, switchboard, service.waiting).routes()
-    for path, methods in paths.items():
-        resource = Resource(path, methods, service.metrics)
-        pattern = path.replace("{id}", "{id:any}")
-        routes += [Route(pattern, resource), Route(f"{pattern}/", resource)]
+    tunnel = Tunnel(service, switchboard)
+    owners = (api, records, Agents(service, settings), TokenApi(access, service.board, settings))
+    routes: list[BaseRoute] = []
+    paths: dict[str, dict[str, Method]] = {}
+    for operation in openapi.OPERATIONS:
+        if operation.websocket:
+            endpoint = guarded(getattr(tunnel, operation.id), operation, access)
+            routes.append(WebSocketRoute(_pattern(operation.path), endpoint))
+            handler: Handler = upgrade_needed
+        else:
+            handler = next(getattr(owner, operation.id) for owner in owners if hasattr(owner, operation.id))
+        paths.setdefault(operation.path, {})[operation.method] = Method(handler, operation.roles, operation.tunnel)
+    # An id may hold slashes or be empty: a path with one comes last, and the shorter of those after the longer.
+    for path, methods in sorted(paths.items(), key=lambda pair: ("{id}" in pair[0], -pair[0].count("/"))):
+        resource = Resource(path, methods, service.metrics, access)
+        routes += [Route(_pattern(path), resource), Route(f"{_pattern(path)}/", resource)]
     handlers: dict[Any, Callable[[Request, Exception], Response]] = {HTTPException: api.unknown, Exception: api.fault}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return app
+
+
+def _pattern(path: str) -> str:
+    return path.replace("{id}", "{id:any}")
 
 
 class _AnyText(Convertor[str]):
@@ -90,10 +103,13 @@ class Api:
         wanted = await self._attachment.read(request)
         if not _shallow(wanted.spec.attachment, DEEPEST):
             raise ApiError(422, Reason.INVALID, f"spec.attachment is nested deeper than {DEEPEST} levels")
-        return answer(await self._service.create_attachment(wanted, actor(request)), 201)
+        principal = caller(request.scope)
+        wanted = rights.new_attachment(principal, wanted)
+        place = partial(rights.check_place, principal)
+        return answer(await self._service.create_attachment(wanted, actor(request), place), 201)
 
     async def list_attachments(self, request: Request) -> Response:
-        chosen = query.selection(request)
+        chosen = rights.visible(caller(request.scope), query.selection(request))
 
         def look(_: int = 0) -> list[DebugAttachment] | None:
             return list(chosen.of(self._board)) or None
@@ -105,6 +121,8 @@ class Api:
 
     async def get_attachment(self, request: Request) -> Response:
         name = _id(request)
+        if there := self._board.attachments.get(name):
+            rights.check_sees(caller(request.scope), there)
 
         def look(_: int = 0) -> DebugAttachment | None:
             found = self._board.attachment(name)
@@ -115,25 +133,33 @@ class Api:
         return answer(look() or await self._wait(request, [("attachment", name)], look))
 
     async def patch_attachment(self, request: Request) -> Response:
-        return answer(self._service.patch_attachment(_id(request), await self._patch.read(request), actor(request)))
+        patch = await self._patch.read(request)
+        rights.check_patch(caller(request.scope), self._board.attachment(_id(request)), patch)
+        return answer(self._service.patch_attachment(_id(request), patch, actor(request)))
 
     async def release_attachment(self, request: Request) -> Response:
+        self._check_attachment(request)
         return answer(self._service.release_attachment(_id(request), actor(request)))
 
     async def detach_attachment(self, request: Request) -> Response:
+        self._check_attachment(request)
         return answer(self._service.detach_attachment(_id(request), actor(request)))
 
     async def ready_attachment(self, request: Request) -> Response:
+        self._check_attachment(request)
         return answer(self._service.ready_attachment(_id(request), actor(request)))
 
     async def delete_attachment(self, request: Request) -> Response:
+        self._check_attachment(request)
         self._service.delete_attachment(_id(request), actor(request))
         return Response()
 
     async def watch_changes(self, request: Request) -> Response:
-        chosen = query.selection(request)
+        principal = caller(request.scope)
+        chosen = rights.visible(principal, query.selection(request))
         waits = self._waits(request)
-        with self._service.presence.watching(chosen):
+        # Others who look on keep nothing alive.
+        with self._service.presence.watching(chosen if principal.carries_on else Selection()):
             return answer(await self._news(request, chosen, waits=waits))
 
     async def _news(self, request: Request, chosen: Selection, *, waits: bool) -> Changes:
@@ -154,7 +180,8 @@ class Api:
     # -- debug requests -----------------------------------------------------------------------------
 
     async def create_request(self, request: Request) -> Response:
-        return answer(self._service.create_request(await self._request.read(request), actor(request)), 201)
+        wanted = rights.new_request(caller(request.scope), await self._request.read(request))
+        return answer(self._service.create_request(wanted, actor(request)), 201)
 
     async def list_requests(self, request: Request) -> Response:
         return answer(list(self._board.requests.values()))
@@ -171,16 +198,22 @@ class Api:
         return answer(look() or await self._wait(request, [("request", name)], look))
 
     async def renew_request(self, request: Request) -> Response:
+        self._check_request(request)
         return answer(self._service.renew_request(_id(request)))
 
     async def delete_request(self, request: Request) -> Response:
+        self._check_request(request)
         self._service.delete_request(_id(request), actor(request))
         return Response()
 
     # -- tickets ------------------------------------------------------------------------------------
 
     async def create_ticket(self, request: Request) -> Response:
-        return answer(self._service.create_ticket(await self._ticket.read(request)), 201)
+        principal = caller(request.scope)
+        wish = rights.new_ticket(principal, await self._ticket.read(request))
+        if wish.request and (asked := self._board.requests.get(wish.request)):
+            rights.check_owner(principal, asked.spec.owner, f"debug request {asked.name}")
+        return answer(self._service.create_ticket(wish), 201, PRIVATE)
 
     async def ticket_keys(self, request: Request) -> Response:
         return answer(self._service.tickets.keys())
@@ -221,7 +254,18 @@ class Api:
 
     @cached_property
     def _document(self) -> bytes:
-        return openapi.document()
+        return document()
+
+    # -- whose it is --------------------------------------------------------------------------------
+
+    def _check_attachment(self, request: Request) -> None:
+        # What is not there is of nobody; whoever asks is told so, or that it is gone.
+        if found := self._board.attachments.get(_id(request)):
+            rights.check_owner(caller(request.scope), found.spec.owner, f"debug attachment {found.name}")
+
+    def _check_request(self, request: Request) -> None:
+        if found := self._board.requests.get(_id(request)):
+            rights.check_owner(caller(request.scope), found.spec.owner, f"debug request {found.name}")
 
     # -- waiting ------------------------------------------------------------------------------------
 

@@ -1,15 +1,18 @@
 """Between ASGI and the API: bodies in, answers out, every refusal as JSON, and no redirects."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from coordinator.access import SUBJECT, Access
 from coordinator.metrics import Metrics
+from coordinator.rights import check_role, check_tunnel
 from coordinator.trail import UNKNOWN
+from squash.access import Role
 from squash.calls import ACTOR
 from squash.errors import ApiError
 from squash.model import LONGEST_TEXT, Refusal
@@ -17,7 +20,20 @@ from squash.reasons import Reason
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Method(NamedTuple):
+    """What answers one method of a path. `roles` may call it; None: everybody, without a token."""
+
+    handler: Handler
+    roles: frozenset[Role] | None
+    tunnel: bool = False
+    """It wants a token for the tunnel of the attachment that the path names."""
+
+
 _JSON = "application/json"
+PRIVATE = {"cache-control": "no-store"}
+"""Headers of an answer that holds a secret."""
 _NULLABLE_DEPTH = 2
 _SHOWN = 100
 _encode = msgspec.json.Encoder().encode
@@ -28,10 +44,15 @@ class ClientGoneError(Exception):
 
 
 class Resource:
-    """The ASGI application of one path: `methods` by their names. HEAD and OPTIONS come by themselves."""
+    """The ASGI application of one path: `methods` by their names. HEAD and OPTIONS come by themselves.
 
-    def __init__(self, route: str, methods: Mapping[str, Handler], metrics: Metrics) -> None:
+    Nothing is answered, and no body is read, before it is known who calls and that the role may.
+    """
+
+    def __init__(self, route: str, methods: Mapping[str, Method], metrics: Metrics, access: Access) -> None:
         self._route = route
+        self._access = access
+        self._open = all(method.roles is None for method in methods.values())
         self._methods = dict(methods)
         if "GET" in methods:
             self._methods["HEAD"] = methods["GET"]
@@ -53,15 +74,27 @@ class Resource:
         if page := _page(request.scope):
             message = f"the call comes from a web page ({page})"
             return refusal(ApiError(403, Reason.FOREIGN_ORIGIN, message))
-        if handler := self._methods.get(request.method):
-            try:
-                return await handler(request)
-            except ApiError as error:
-                return refusal(error)
+        try:
+            method = self._admitted(request)
+            if method:
+                return await method.handler(request)
+        except ApiError as error:
+            return refusal(error)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"allow": self._allow})
         message = f"{self._route} answers {self._allow}, not {request.method[:20]}"
         return refusal(ApiError(405, Reason.METHOD_NOT_ALLOWED, message), {"allow": self._allow})
+
+    def _admitted(self, request: Request) -> Method | None:
+        """What answers the call; None when nothing does. Raises ApiError 401, 403."""
+        method = self._methods.get(request.method)
+        if not self._open:
+            principal = self._access.authenticate(request.scope)
+            if method and method.tunnel:
+                check_tunnel(principal, request.path_params["id"])
+            elif method and method.roles is not None:
+                check_role(principal, method.roles, f"{request.method} {self._route}")
+        return method
 
 
 class Body(Generic[T]):
@@ -128,17 +161,19 @@ def _page(scope: Scope) -> str | None:
 
 
 def actor(request: Request) -> str:
-    """Who makes the call: whom authentication found (`squash.subject` in the scope), else whoever it says it is."""
-    subject = request.scope.get("squash.subject")
+    """Who makes the call: whom authentication found, else whoever it says it is."""
+    subject = request.scope.get(SUBJECT)
     told = str(subject) if subject else request.headers.get(ACTOR, "")
     return told[:LONGEST_TEXT] if told.isprintable() and told else UNKNOWN
 
 
-def answer(value: Any, code: int = 200) -> Response:
-    return Response(_encode(value), code, media_type=_JSON)
+def answer(value: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(_encode(value), code, headers, media_type=_JSON)
 
 
 def refusal(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+    if error.code == 401:
+        headers = {"www-authenticate": "Bearer"} | dict(headers or {})
     body = Refusal(code=error.code, reason=error.reason, message=error.message, remedy=error.reason.remedy)
     return Response(_encode(body), error.code, headers, media_type=_JSON)
 

@@ -1,16 +1,12 @@
-"""Every call of the API in one table: the routes are made from it, and the OpenAPI document."""
+"""Every call of the API in one table: the routes are made from it, and the OpenAPI document (document.py)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import msgspec
-
-from squash import __version__
+from squash.access import IssuedToken, Role, Token, TokenWish, TunnelWish
 from squash.calls import BASE
 from squash.model import (
-    NAME_PATTERN,
-    PYTHON_ALONE,
     Action,
     Agent,
     AttachmentPatch,
@@ -19,7 +15,6 @@ from squash.model import (
     Container,
     DebugAttachment,
     DebugRequest,
-    Refusal,
     Sighting,
     State,
 )
@@ -29,7 +24,7 @@ from squash.ticket import IssuedTicket, KeySet, TicketWish
 ATTACHMENTS = f"{BASE}/debugattachment"
 REQUESTS = f"{BASE}/debugrequest"
 AGENTS = f"{BASE}/agent"
-_JSON = "application/json"
+JSON = "application/json"
 
 
 class Parameter(NamedTuple):
@@ -50,18 +45,33 @@ class Operation:
     text: str
     code: int = 200
     answer: Any = None
-    media: str = _JSON
+    media: str = JSON
     parameters: tuple[Parameter, ...] = ()
     body: Any = None
     refusals: Mapping[int, tuple[Reason, ...]] = field(default_factory=dict)
+    roles: frozenset[Role] | None = frozenset()
+    """Who may call it; an admin always may. None: everybody, without a token."""
+    websocket: bool = False
+    """Answered with 101 to a WebSocket's handshake, and otherwise with 426."""
+    tunnel: bool = False
+    """Takes tokens for that attachment's tunnel alone."""
 
+
+_LOOKING = frozenset({Role.VIEWER, Role.DEVELOPER})
+_DEVELOPER = frozenset({Role.DEVELOPER})
+_AGENT = frozenset({Role.AGENT})
+_EVERYBODY = frozenset(Role)
 
 _text = {"type": "string"}
 _number = {"type": "number", "minimum": 0}
 _actions = {"type": "string", "enum": [action.value for action in Action]}
 _texts = {"type": "array", "items": _text}
 _states = {"type": "array", "items": {"type": "string", "enum": [state.value for state in State]}}
+_flag = {"type": "boolean", "default": False}
 _ID = Parameter("id", "path", _text, "The object's name")
+_AGENT_ID = Parameter("id", "path", _text, "The agent's own name, that of `status.agent`")
+_STREAM_ID = Parameter("id", "path", _text, "The stream, as the call on the line names it")
+_TOKEN_ID = Parameter("id", "path", _text, "The token's id")
 _NODE = Parameter("node", "query", _texts, "Only attachments of these nodes")
 _HOLDER = Parameter("holder", "query", _text, "Only attachments of this sidecar")
 _STATES = Parameter("states", "query", _states, "Only attachments in these states")
@@ -98,7 +108,9 @@ OPERATIONS = (
             403: TICKET_REFUSALS,
             404: (Reason.CONTAINER_NOT_FOUND, Reason.CONTAINER_AMBIGUOUS, Reason.NO_PENDING_REQUEST),
             409: (Reason.NAME_TAKEN,),
+            429: (Reason.LIMIT_REACHED,),
         },
+        roles=frozenset({Role.DEVELOPER, Role.FILTER}),
     ),
     Operation(
         "list_attachments",
@@ -108,6 +120,7 @@ OPERATIONS = (
         answer=list[DebugAttachment],
         parameters=(_NODE, _HOLDER, _STATE, _STATES, _NAMES, *_WAITING),
         refusals=_POLL,
+        roles=_EVERYBODY,
     ),
     Operation(
         "release_attachment",
@@ -117,6 +130,7 @@ OPERATIONS = (
         answer=DebugAttachment,
         parameters=(_ID,),
         refusals=_UNKNOWN | _KEPT | {409: (Reason.ILLEGAL_STEP,)},
+        roles=_DEVELOPER,
     ),
     Operation(
         "detach_attachment",
@@ -126,6 +140,7 @@ OPERATIONS = (
         answer=DebugAttachment,
         parameters=(_ID,),
         refusals=_UNKNOWN | _KEPT,
+        roles=_DEVELOPER,
     ),
     Operation(
         "ready_attachment",
@@ -135,6 +150,7 @@ OPERATIONS = (
         answer=DebugAttachment,
         parameters=(_ID,),
         refusals=_UNKNOWN | _KEPT | {409: (Reason.ILLEGAL_STEP,)},
+        roles=_DEVELOPER,
     ),
     Operation(
         "get_attachment",
@@ -144,6 +160,7 @@ OPERATIONS = (
         answer=DebugAttachment,
         parameters=(_ID, *_WAITING),
         refusals=_UNKNOWN | _POLL,
+        roles=_EVERYBODY,
     ),
     Operation(
         "patch_attachment",
@@ -157,6 +174,7 @@ OPERATIONS = (
         | _UNKNOWN
         | _KEPT
         | {400: (Reason.MALFORMED, Reason.NAME_MISMATCH), 409: (Reason.ILLEGAL_STEP,)},
+        roles=frozenset({Role.AGENT, Role.FILTER}),
     ),
     Operation(
         "delete_attachment",
@@ -165,6 +183,7 @@ OPERATIONS = (
         "Removes an attachment; its debugger is detached and the process runs on",
         parameters=(_ID,),
         refusals=_KEPT,
+        roles=_DEVELOPER,
     ),
     Operation(
         "watch_changes",
@@ -174,6 +193,7 @@ OPERATIONS = (
         answer=Changes,
         parameters=(_SINCE, _NODE, _HOLDER, _STATE, _STATES, _NAMES, *_WAITING),
         refusals=_POLL,
+        roles=_EVERYBODY,
     ),
     Operation(
         "create_request",
@@ -183,9 +203,12 @@ OPERATIONS = (
         201,
         DebugRequest,
         body=DebugRequest,
-        refusals=_MALFORMED | _KEPT | {400: (Reason.MALFORMED,), 409: (Reason.NAME_TAKEN,)},
+        refusals=_MALFORMED
+        | _KEPT
+        | {400: (Reason.MALFORMED,), 409: (Reason.NAME_TAKEN,), 429: (Reason.LIMIT_REACHED,)},
+        roles=_DEVELOPER,
     ),
-    Operation("list_requests", "GET", REQUESTS, "Lists debug requests", answer=list[DebugRequest]),
+    Operation("list_requests", "GET", REQUESTS, "Lists debug requests", answer=list[DebugRequest], roles=_LOOKING),
     Operation(
         "renew_request",
         "POST",
@@ -194,6 +217,7 @@ OPERATIONS = (
         answer=DebugRequest,
         parameters=(_ID,),
         refusals=_UNKNOWN | _KEPT,
+        roles=_DEVELOPER,
     ),
     Operation(
         "get_request",
@@ -203,6 +227,7 @@ OPERATIONS = (
         answer=DebugRequest,
         parameters=(_ID, *_WAITING),
         refusals=_UNKNOWN | _POLL,
+        roles=_LOOKING,
     ),
     Operation(
         "delete_request",
@@ -211,6 +236,7 @@ OPERATIONS = (
         "Removes a debug request; whatever is held on its behalf is let go",
         parameters=(_ID,),
         refusals=_KEPT,
+        roles=_DEVELOPER,
     ),
     Operation(
         "list_containers",
@@ -220,6 +246,90 @@ OPERATIONS = (
         answer=list[Container],
         parameters=(_IMAGE, _POD, _NAMESPACE),
         refusals={503: (Reason.RUNTIME_UNREACHABLE,)},
+        roles=_LOOKING,
+    ),
+    Operation(
+        "create_tunnel_token",
+        "POST",
+        f"{ATTACHMENTS}/{{id}}/token",
+        "Makes a token that opens tunnels to this attachment's debug server for a minute, and does nothing else; "
+        "for others than its owner a read-only one",
+        201,
+        IssuedToken,
+        parameters=(_ID,),
+        body=TunnelWish,
+        refusals=_MALFORMED | _UNKNOWN | {400: (Reason.MALFORMED,), 429: (Reason.LIMIT_REACHED,)},
+        roles=_LOOKING,
+    ),
+    Operation(
+        "open_tunnel",
+        "GET",
+        f"{ATTACHMENTS}/{{id}}/tunnel",
+        "A stream to the attachment's debug server; needs a token for this attachment alone",
+        101,
+        parameters=(
+            _ID,
+            Parameter("client", "query", _text, "Who connects; with a token its subject counts"),
+            Parameter("takeover", "query", _flag, "The client that holds the session, if there is one, makes room"),
+            Parameter("read_only", "query", _flag, "Look, but change nothing"),
+        ),
+        refusals=_UNKNOWN
+        | {
+            403: (Reason.TUNNEL_TOKEN, Reason.FROM_A_PAGE),
+            409: (Reason.NOT_LISTENING,),
+            422: (Reason.INVALID,),
+            429: (Reason.LIMIT_REACHED,),
+            503: (Reason.AGENT_AWAY,),
+            504: (Reason.AGENT_AWAY,),
+        },
+        roles=_LOOKING,
+        websocket=True,
+        tunnel=True,
+    ),
+    Operation(
+        "open_line",
+        "GET",
+        f"{BASE}/agent/{{id}}/line",
+        "An agent's line, on which it is called for streams",
+        101,
+        parameters=(_AGENT_ID,),
+        refusals={403: (Reason.NOT_YOURS, Reason.FROM_A_PAGE)},
+        roles=_AGENT,
+        websocket=True,
+    ),
+    Operation(
+        "open_stream",
+        "GET",
+        f"{BASE}/stream/{{id}}",
+        "The agent's end of a stream that it was called for",
+        101,
+        parameters=(_STREAM_ID,),
+        refusals={403: (Reason.NOT_YOURS, Reason.FROM_A_PAGE)},
+        roles=_AGENT,
+        websocket=True,
+    ),
+    Operation(
+        "create_token",
+        "POST",
+        f"{BASE}/token",
+        "Makes a token; this answer alone has its secret",
+        201,
+        IssuedToken,
+        body=TokenWish,
+        refusals=_MALFORMED | _KEPT | {400: (Reason.MALFORMED,), 409: (Reason.NO_AUTHENTICATION,)},
+    ),
+    Operation("list_tokens", "GET", f"{BASE}/token", "Lists tokens, without their secrets", answer=list[Token]),
+    Operation(
+        "revoke_token",
+        "DELETE",
+        f"{BASE}/token/{{id}}",
+        "Takes a token back at once; what was opened with it ends",
+        answer=Token,
+        parameters=(_TOKEN_ID,),
+        refusals=_UNKNOWN | _KEPT,
+    ),
+    Operation(
+        "healthz", "GET", "/healthz", "Whether the coordinator answers", answer=str, media="text/plain", roles=None
     ),
     Operation(
         "list_agents",
@@ -227,6 +337,7 @@ OPERATIONS = (
         AGENTS,
         "Lists agents with their nodes, also those that were lost within the last hour",
         answer=list[Agent],
+        roles=_LOOKING,
     ),
     Operation(
         "renew_agent",
@@ -237,6 +348,7 @@ OPERATIONS = (
         parameters=(_ID,),
         body=Agent,
         refusals=_MALFORMED | _KEPT | {400: (Reason.MALFORMED, Reason.NAME_MISMATCH)},
+        roles=_AGENT,
     ),
     Operation(
         "give_up_agent",
@@ -245,6 +357,7 @@ OPERATIONS = (
         "An agent goes; whatever it still has ends with `agent_lost`",
         parameters=(_ID,),
         refusals=_KEPT,
+        roles=_AGENT,
     ),
     Operation(
         "list_audit",
@@ -260,6 +373,7 @@ OPERATIONS = (
             _LIMIT,
         ),
         refusals={422: (Reason.INVALID,)} | _KEPT,
+        roles=_LOOKING,
     ),
     Operation(
         "add_audit",
@@ -268,6 +382,7 @@ OPERATIONS = (
         "Adds to the audit trail what an agent saw; no entry is ever changed",
         body=list[AuditEntry],
         refusals=_MALFORMED | _KEPT | {400: (Reason.MALFORMED,)},
+        roles=_AGENT,
     ),
     Operation(
         "list_sightings",
@@ -280,6 +395,7 @@ OPERATIONS = (
             _LIMIT,
         ),
         refusals={422: (Reason.INVALID,)},
+        roles=_LOOKING,
     ),
     Operation(
         "create_ticket",
@@ -290,6 +406,7 @@ OPERATIONS = (
         IssuedTicket,
         body=TicketWish,
         refusals=_MALFORMED | _KEPT | {400: (Reason.MALFORMED,), 403: (Reason.TICKET_SCOPE,), 404: (Reason.NOT_FOUND,)},
+        roles=_DEVELOPER,
     ),
     Operation(
         "ticket_keys",
@@ -298,6 +415,7 @@ OPERATIONS = (
         "The public keys that verify tickets, a JWKS; the one that signs new tickets first",
         answer=KeySet,
         refusals=_KEPT,
+        roles=_EVERYBODY,
     ),
     Operation(
         "rotate_ticket_keys",
@@ -310,7 +428,6 @@ OPERATIONS = (
         ),
         refusals=_KEPT | {422: (Reason.INVALID,)},
     ),
-    Operation("healthz", "GET", "/healthz", "Whether the coordinator answers", answer=str, media="text/plain"),
     Operation(
         "readyz",
         "GET",
@@ -319,76 +436,8 @@ OPERATIONS = (
         answer=str,
         media="text/plain",
         refusals=_KEPT,
+        roles=None,
     ),
-    Operation("metrics", "GET", "/metrics", "For Prometheus", answer=str, media="text/plain"),
-    Operation("openapi", "GET", "/openapi.json", "This document", answer=dict[str, Any]),
+    Operation("metrics", "GET", "/metrics", "For Prometheus", answer=str, media="text/plain", roles=_EVERYBODY),
+    Operation("openapi", "GET", "/openapi.json", "This document", answer=dict[str, Any], roles=None),
 )
-
-
-def document() -> bytes:
-    """The OpenAPI 3.1 document as JSON."""
-    paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
-    types = [DebugAttachment, AttachmentPatch, DebugRequest, Changes, Container, Agent, AuditEntry, Sighting, Refusal]
-    types += [IssuedTicket, KeySet, TicketWish]
-    _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    whole = {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Squash coordinator",
-            "version": __version__,
-            "description": "Matches marked requests with the developers who wait for them.",
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
-        "paths": paths,
-        "components": {"schemas": schemas},
-    }
-    return msgspec.json.encode(_for_every_dialect(whole))
-
-
-def _for_every_dialect(value: Any) -> Any:
-    """The same with the name pattern as other dialects know it: the part for Python alone left out (squash.model)."""
-    if isinstance(value, dict):
-        return {key: _for_every_dialect(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_for_every_dialect(inner) for inner in value]
-    return NAME_PATTERN.removesuffix(PYTHON_ALONE) if value == NAME_PATTERN else value
-
-
-def _describe(operation: Operation) -> dict[str, Any]:
-    refusals = dict(operation.refusals) | {500: (Reason.INTERNAL,)}
-    refusals[403] = (Reason.FOREIGN_ORIGIN, *refusals.get(403, ()))
-    success: dict[str, Any] = {"description": operation.text}
-    if operation.answer is not None:
-        success["content"] = {operation.media: {"schema": _schema(operation.answer)}}
-    described: dict[str, Any] = {
-        "operationId": operation.id,
-        "summary": operation.text,
-        "responses": {str(operation.code): success}
-        | {str(code): _refused(reasons) for code, reasons in sorted(refusals.items())},
-    }
-    if operation.parameters:
-        described["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
-    if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {_JSON: {"schema": _schema(operation.body)}}}
-    return described
-
-
-def _parameter(parameter: Parameter) -> dict[str, Any]:
-    described = {
-        "name": parameter.name,
-        "in": parameter.where,
-        "description": parameter.text,
-        "schema": parameter.schema,
-    }
-    return described | ({"required": True} if parameter.where == "path" else {})
-
-
-def _refused(reasons: tuple[Reason, ...]) -> dict[str, Any]:
-    text = "; ".join(f"`{reason}`: {reason.meaning}" for reason in reasons)
-    return {"description": text, "content": {_JSON: {"schema": _schema(Refusal)}}}
-
-
-def _schema(wanted: Any) -> dict[str, Any]:
-    return msgspec.json.schema_components([wanted], ref_template="#/components/schemas/{name}")[0][0]

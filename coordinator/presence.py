@@ -56,6 +56,11 @@ class Presence:
         self._set_alarm()
         return gone
 
+    def node_of(self, name: str) -> str | None:
+        """The node of an agent that was heard of."""
+        told = self._told.get(name)
+        return told.node if told else None
+
     def agents(self) -> list[Agent]:
         """By node and name."""
         there = {agent.name: alive for agent, alive in self._leases.agents(self._now())}

@@ -6,7 +6,9 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from coordinator import query
+from coordinator import query, rights
+from coordinator.access import caller
+from coordinator.board import Board
 from coordinator.http import Body, answer
 from coordinator.sightings import Sightings
 from coordinator.stores import Store
@@ -24,7 +26,8 @@ _log = Log("records")
 class Records:
     """Handlers of `openapi.OPERATIONS`, like those of `Api`."""
 
-    def __init__(self, store: Store, sightings: Sightings, settings: CoordinatorSettings) -> None:
+    def __init__(self, board: Board, store: Store, sightings: Sightings, settings: CoordinatorSettings) -> None:
+        self._board = board
         self._store = store
         self._sightings = sightings
         self._days, self._rows = settings.audit_days, settings.audit_rows
@@ -34,7 +37,11 @@ class Records:
         return answer(self._store.trail(query.trail(request)))
 
     async def add_audit(self, request: Request) -> Response:
-        self._store.save((), await self._body.read(request))
+        entries = await self._body.read(request)
+        for name in {entry.attachment for entry in entries if entry.attachment}:
+            if found := self._board.attachments.get(name):
+                rights.check_sees(caller(request.scope), found)
+        self._store.save((), entries)
         return Response()
 
     async def list_sightings(self, request: Request) -> Response:

@@ -16,6 +16,8 @@ class Selection:
     holder: str | None = None
     states: frozenset[State] = frozenset()
     names: frozenset[str] = frozenset()
+    creator: str | None = None
+    """Of a filter, which sees what it created itself."""
 
     def of(self, board: Board) -> Iterator[DebugAttachment]:
         """Everything on the board that belongs, oldest first as far as one node or holder goes."""
@@ -28,6 +30,7 @@ class Selection:
             and (not self.names or attachment.name in self.names)
             and (not self.nodes or spec.node in self.nodes)
             and (not self.holder or spec.holder == self.holder)
+            and (self.creator is None or spec.creator == self.creator)
         )
 
     def has_place(self, entry: Entry) -> bool:

@@ -5,7 +5,7 @@ All of that happens without a pause of the event loop, so that nobody sees a sta
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from coordinator import trail
 from coordinator.board import Board
 from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
 from coordinator.leases import Lost
+from coordinator.limits import Usage
 from coordinator.metrics import Metrics
 from coordinator.platforms import Platform, located
 from coordinator.presence import Presence
@@ -28,6 +29,7 @@ from squash.model import (
     Action,
     Agent,
     AttachmentPatch,
+    AttachmentSpec,
     AuditEntry,
     Container,
     DebugAttachment,
@@ -57,9 +59,11 @@ class Service:
         sightings: Sightings,
         presence: Presence,
         tickets: Tickets,
+        usage: Usage,
     ) -> None:
         self.board = board
         self.presence = presence
+        self.usage = usage
         self.sightings = sightings
         self.tickets = tickets
         self.waiting = waiting
@@ -71,8 +75,9 @@ class Service:
 
     def start(self) -> None:
         """Takes up what the store has. Raises SettingError when that cannot be read."""
-        kept = list(self._store.load())
+        kept = tuple(self._store.load())
         self.board.apply(kept)
+        self.usage.apply(kept)
         self.presence.track(kept)
         self.presence.start(self._lose)
         # Nobody could renew anything while we were away.
@@ -88,16 +93,24 @@ class Service:
             self._alarm.cancel()
         self.tickets.close()
 
-    async def create_attachment(self, wanted: DebugAttachment, actor: str) -> DebugAttachment:
-        """`actor`, here and below, is who makes the call, for the audit trail."""
+    async def create_attachment(
+        self, wanted: DebugAttachment, actor: str, check_place: Callable[[AttachmentSpec], None] = lambda _: None
+    ) -> DebugAttachment:
+        """`actor`, here and below, is who makes the call, for the audit trail.
+
+        `check_place` raises ApiError when the container that was found may not be debugged.
+        """
         # A taken name is told first: who lost our first answer must learn of it even when the container is gone.
         self.board.check_name_free(wanted.metadata.name)
         marked = wanted.spec.match_request or wanted.spec.holder is not None
         try:
             spec, claims = self.tickets.read(wanted.spec)
             wanted = replace(wanted, spec=await located(self._platform, spec))
+            check_place(wanted.spec)
             with self.tickets.used(claims, wanted.spec):
-                made = self._commit(self.board.create_attachment(wanted, time.time()), actor)
+                decision = self.board.create_attachment(wanted, time.time())
+                self.usage.check_attachment(decision.result.spec)
+                made = self._commit(decision, actor)
         except ApiError as error:
             if marked and error.reason is not Reason.NAME_TAKEN:
                 self.sightings.refused(wanted.spec, error.reason, error.message, time.time())
@@ -122,6 +135,7 @@ class Service:
         self._commit(self.board.delete_attachment(name), actor)
 
     def create_request(self, wanted: DebugRequest, actor: str) -> DebugRequest:
+        self.usage.check_request(wanted.spec)
         return self._commit(self.board.create_request(wanted, time.time()), actor)
 
     def renew_request(self, name: str) -> DebugRequest:
@@ -178,6 +192,7 @@ class Service:
             self._store.save(decision.changes, trail.entries(decision.changes, actor, time.time()))
             self.board.apply(decision.changes)
             self.presence.track(decision.changes)
+            self.usage.apply(decision.changes)
             self._watch_holds(decision.changes)
             self.waiting.notify(decision.changes)
             self.metrics.count(decision.changes)

@@ -17,8 +17,10 @@ REOPEN = 3.0
 class Line:
     """An agent's open line. `calls` are what it is yet to be told."""
 
-    def __init__(self, agent: str) -> None:
+    def __init__(self, agent: str, node: str | None = None) -> None:
         self.agent = agent
+        self.node = node
+        """The only node that it may serve; None where nobody says."""
         self.calls: asyncio.Queue[Call] = asyncio.Queue()
         """One for each client that waits, so as bounded as they are."""
 
@@ -47,9 +49,9 @@ class Switchboard(Generic[Socket]):
         """How many have a line open."""
         return len(self._lines)
 
-    def open_line(self, agent: str) -> Line:
+    def open_line(self, agent: str, node: str | None = None) -> Line:
         """A line in place of the agent's earlier one: that is lost, even where it has not been noticed yet."""
-        line = self._lines[agent] = Line(agent)
+        line = self._lines[agent] = Line(agent, node)
         self._opened.set()
         self._opened = asyncio.Event()
         return line
@@ -62,9 +64,27 @@ class Switchboard(Generic[Socket]):
             if waiting.line is line:
                 _fail(waiting, ApiError(503, Reason.AGENT_AWAY, f"agent {line.agent} left"))
 
-    async def call(self, agent: str, attachment: str, seconds: float, guest: Guest = NOBODY) -> Socket:
-        """The agent's end of a new stream. Raises ApiError: AGENT_AWAY (503, 504), or why the agent declined (409)."""
+    def node_of(self, agent: str) -> str | None:
+        """The only node that the agent's open line may serve, if there is one."""
+        line = self._lines.get(agent)
+        return line.node if line else None
+
+    def node_of_stream(self, stream: str) -> str | None:
+        """The same for the agent that was called for a stream."""
+        waiting = self._waiting.get(stream)
+        return waiting.line.node if waiting else None
+
+    async def call(
+        self, agent: str, attachment: str, seconds: float, guest: Guest = NOBODY, node: str | None = None
+    ) -> Socket:
+        """The agent's end of a new stream to a debug server of `node`.
+
+        Raises ApiError: AGENT_AWAY (503, 504), or why the agent declined (409).
+        """
         line = await self._line(agent)
+        if line.node not in (None, node):
+            message = f"agent {agent} may serve node {line.node!r}, and the debug attachment is of {node!r}"
+            raise ApiError(503, Reason.AGENT_AWAY, message)
         stream = self._name()
         waiting = self._waiting[stream] = Waiting(line)
         call = Call(

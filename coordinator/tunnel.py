@@ -5,15 +5,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from coordinator import query
-from coordinator.board import Board
+from coordinator import query, rights
+from coordinator.access import Access, caller
 from coordinator.http import refusal
+from coordinator.openapi import Operation
+from coordinator.service import Service
 from coordinator.switchboard import Line, Switchboard
-from coordinator.waiting import Waiting
-from squash.calls import BASE
 from squash.errors import ApiError
 from squash.logs import Log
 from squash.model import DebugAttachment, Phase, State
@@ -40,45 +41,46 @@ class Meeting:
 
 
 class Tunnel:
-    def __init__(self, board: Board, switchboard: Switchboard[Meeting], waiting: Waiting) -> None:
-        self._board = board
+    """The WebSockets of the API; their names are those of its operations. Raises ApiError for every refusal."""
+
+    def __init__(self, service: Service, switchboard: Switchboard[Meeting]) -> None:
+        self._board = service.board
+        self._presence = service.presence
         self._switchboard = switchboard
-        self._waiting = waiting
+        self._usage = service.usage
+        self._waiting = service.waiting
 
-    def routes(self) -> list[BaseRoute]:
-        """The routes of the tunnel's WebSockets."""
-        return [
-            WebSocketRoute(f"{BASE}/debugattachment/{{id:any}}/tunnel", _guarded(self.client)),
-            WebSocketRoute(f"{BASE}/agent/{{id:any}}/line", _guarded(self.line)),
-            WebSocketRoute(f"{BASE}/stream/{{id:any}}", _guarded(self.stream)),
-        ]
-
-    async def client(self, client: WebSocket) -> None:
+    async def open_tunnel(self, client: WebSocket) -> None:
         """A client wants a stream; its WebSocket is accepted when the whole way is open."""
         name = client.path_params["id"]
-        attachment, guest = self._board.attachment(name), query.guest(client)
+        principal = caller(client.scope)
+        rights.check_tunnel(principal, name)
+        attachment = self._board.attachment(name)
         agent = serving(attachment)
-        check_takeover(attachment, guest)
-        meeting = await self._meet(client, agent, name, guest)
-        if meeting is None:
-            return
-        log = _log.bind(attachment=name, agent=agent)
-        try:
-            self._switchboard.streams += 1
+        guest = rights.guest(principal, query.guest(client))
+        if not (principal.known and principal.all_powerful):
+            check_takeover(attachment, guest)
+        with self._usage.stream(attachment.spec, guest.client):
+            meeting = await self._meet(client, agent, attachment, guest)
+            if meeting is None:
+                return
+            log = _log.bind(attachment=name, agent=agent)
             try:
-                log.info("stream opened", streams=self._switchboard.streams)
-                ended = await _join(client, meeting.socket, self._given_up(name))
+                self._switchboard.streams += 1
+                try:
+                    log.info("stream opened", client=guest.client or None, streams=self._switchboard.streams)
+                    ended = await _join(client, meeting.socket, self._given_up(name))
+                finally:
+                    self._switchboard.streams -= 1
+                log.info("stream closed", how=ended, streams=self._switchboard.streams)
             finally:
-                self._switchboard.streams -= 1
-            log.info("stream closed", how=ended, streams=self._switchboard.streams)
-        finally:
-            meeting.over.set()
+                meeting.over.set()
 
-    async def _meet(self, client: WebSocket, agent: str, name: str, guest: Guest) -> Meeting | None:
+    async def _meet(self, client: WebSocket, agent: str, attachment: DebugAttachment, guest: Guest) -> Meeting | None:
         """The agent's end; None when the client hung up first."""
         await client.receive()
         hung_up = spawn(client.receive(), "client of a tunnel")
-        calling = spawn(self._called(agent, name, guest), "call of an agent")
+        calling = spawn(self._called(agent, attachment, guest), "call of an agent")
         try:
             # Also for a client that is gone: the agent may be on its way, and somebody must send it back.
             answer = await calling
@@ -93,9 +95,9 @@ class Tunnel:
             hung_up.cancel()
             await asyncio.wait({hung_up})
 
-    async def _called(self, agent: str, name: str, guest: Guest) -> Meeting | ApiError:
+    async def _called(self, agent: str, attachment: DebugAttachment, guest: Guest) -> Meeting | ApiError:
         try:
-            return await self._switchboard.call(agent, name, MEET, guest)
+            return await self._switchboard.call(agent, attachment.name, MEET, guest, attachment.spec.node)
         except ApiError as error:
             return error
 
@@ -110,11 +112,15 @@ class Tunnel:
         found = await self._waiting.wait([("attachment", name)], look, _EVER, never)
         return "agent gone" if found else "coordinator stops"
 
-    async def line(self, socket: WebSocket) -> None:
+    async def open_line(self, socket: WebSocket) -> None:
         """An agent listens for calls here as long as it lives."""
-        await socket.accept()
         agent = socket.path_params["id"]
-        line = self._switchboard.open_line(agent)
+        principal = caller(socket.scope)
+        if principal.node is not None:
+            for node in self._nodes_of(agent):
+                rights.check_node(principal, node, f"agent {agent[:64]!r}")
+        await socket.accept()
+        line = self._switchboard.open_line(agent, principal.node)
         _log.info("agent connected", agent=agent)
         telling = spawn(_tell(line, socket), "calls to an agent")
         try:
@@ -129,8 +135,15 @@ class Tunnel:
             self._switchboard.close_line(line)
             _log.info("agent disconnected", agent=agent)
 
-    async def stream(self, socket: WebSocket) -> None:
+    def _nodes_of(self, agent: str) -> set[str | None]:
+        """Where this agent is known to be: by its open line, by its lease, and by what it has claimed."""
+        claimed = (each.spec.node for each in self._board.attachments.values() if each.status.agent == agent)
+        return {self._switchboard.node_of(agent), self._presence.node_of(agent), *claimed}
+
+    async def open_stream(self, socket: WebSocket) -> None:
         """An agent comes to meet a client."""
+        node = self._switchboard.node_of_stream(socket.path_params["id"])
+        rights.check_node(caller(socket.scope), node, "this stream")
         meeting = Meeting(socket)
         await socket.accept()
         if not self._switchboard.connect(socket.path_params["id"], meeting):
@@ -223,15 +236,55 @@ async def _close(socket: WebSocket, code: int, reason: str) -> None:
         return  # it went by itself meanwhile
 
 
-def _guarded(endpoint: Endpoint) -> Endpoint:
-    """Answers refusals as the API does, and refuses web pages: browsers let them reach every server on this machine."""
+async def upgrade_needed(request: Request) -> Response:
+    """The answer to a plain HTTP call of a WebSocket's path."""
+    headers = {"upgrade": "websocket", "connection": "upgrade"}
+    return refusal(ApiError(426, Reason.UPGRADE_NEEDED), headers)
 
-    async def guarded(socket: WebSocket) -> None:
+
+def guarded(endpoint: Endpoint, operation: Operation, access: Access) -> Endpoint:
+    """Answers refusals as the API does, and refuses web pages: browsers let them reach every server on this machine.
+
+    What is open ends when the token that opened it is revoked.
+    """
+
+    async def guard(socket: WebSocket) -> None:
         try:
             if origin := socket.headers.get("origin"):
                 raise ApiError(403, Reason.FROM_A_PAGE, f"a page of {origin[:100]} asks for a WebSocket")
-            await endpoint(socket)
+            principal = access.authenticate(socket.scope)
+            if not operation.tunnel:
+                rights.check_role(principal, operation.roles or frozenset(), f"the WebSocket {operation.path}")
+            if principal.token is None:
+                await endpoint(socket)
+            else:
+                with access.in_use(principal) as revoked:
+                    await _until(revoked, socket, endpoint)
         except ApiError as error:
             await socket.send_denial_response(refusal(error))
 
-    return guarded
+    return guard
+
+
+async def _until(revoked: asyncio.Event, socket: WebSocket, endpoint: Endpoint) -> None:
+    work = spawn(_ended(endpoint, socket), "WebSocket of a token")
+    ending = spawn(revoked.wait(), "revocation")
+    try:
+        await asyncio.wait({work, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done() and (refused := work.result()):
+            raise refused
+    finally:
+        for task in (work, ending):
+            task.cancel()
+        await asyncio.wait({work, ending})
+    if revoked.is_set():
+        await _close(socket, BROKEN, "the token was revoked")
+
+
+async def _ended(endpoint: Endpoint, socket: WebSocket) -> ApiError | None:
+    """How the endpoint refused, if it did: a refusal is no fault of the task."""
+    try:
+        await endpoint(socket)
+    except ApiError as error:
+        return error
+    return None

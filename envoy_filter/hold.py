@@ -137,6 +137,8 @@ _NOBODY_WAITS = frozenset({Reason.NO_PENDING_REQUEST, *TICKET_REFUSALS})
 def _refusal(reason: Reason) -> Outcome:
     if reason in _NOBODY_WAITS:
         return Outcome.NO_MATCH
+    if reason is Reason.LIMIT_REACHED:
+        return Outcome.OVERLOADED
     return Outcome.UNAVAILABLE if reason in _UNAVAILABLE else Outcome.ERROR
 
 

@@ -62,7 +62,12 @@ class Sidecar:
             return
         if scope["raw_path"].startswith(_CHECK):
             await self._check(scope, receive, send)
-            return
+        elif _of_a_page(scope):
+            await _answer(send, 403, body=b"no web page may drive this\n")
+        else:
+            await self._call(scope, receive, send)
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["method"], scope["path"].split("/")[1:]:
             case "POST", ["holds"]:
                 await self._hold(scope, receive, send)
@@ -132,6 +137,14 @@ class Sidecar:
         held, timer = self._parked.pop(name)
         timer.cancel()
         await self._until_over(held, receive, send)
+
+
+def _of_a_page(scope: Scope) -> bool:
+    """Whether a browser makes this call on behalf of a page. Envoy passes on no such header."""
+    return any(
+        name == b"origin" or (name == b"sec-fetch-site" and value not in (b"none", b"same-origin"))
+        for name, value in scope["headers"]
+    )
 
 
 async def _first(wanted: asyncio.Future[Any], receive: Receive) -> bool:

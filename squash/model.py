@@ -193,6 +193,8 @@ class AttachmentSpec(Struct, frozen=True, kw_only=True):
     """The ticket's name; written by the coordinator."""
     owner: Text | None = None
     """The developer it is for: of the matched debug request, else whoever created it."""
+    creator: Text | None = None
+    """Who created it; written by the coordinator where callers have to say who they are."""
     read_only: bool | None = None
     """Sessions may look, but change nothing."""
     allow_terminate: bool | None = None

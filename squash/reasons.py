@@ -86,6 +86,54 @@ class Reason(StrEnum):
         "please report it with the log lines around it",
     )
 
+    # -- access ------------------------------------------------------------------------------------
+    UNAUTHENTICATED = (
+        "unauthenticated",
+        "the coordinator wants to know who calls, and was shown no token that it knows",
+        "set SQUASH_TOKEN_FILE or SQUASH_TOKEN to a token; an admin makes one with `squashctl token create`",
+    )
+    TOKEN_EXPIRED = (
+        "token_expired",
+        "the token's time is over",
+        "have an admin make another one (`squashctl token create`), and put it into the token file: it is read again",
+    )
+    TOKEN_REVOKED = (
+        "token_revoked",
+        "an admin took the token back",
+        "ask an admin for another one (`squashctl token create`)",
+    )
+    FORBIDDEN = (
+        "forbidden",
+        "the token's role may not do this",
+        "ask an admin for a token of one of the roles that the message names",
+    )
+    NOT_YOURS = (
+        "not_yours",
+        "the role may do this, but not with this object",
+        "use your own, or let its owner or an admin do it: the message says what the token is for",
+    )
+    TUNNEL_TOKEN = (
+        "tunnel_token",
+        "a tunnel opens only with a token for that one debug attachment",
+        "use `squashctl connect`, which gets one by itself; "
+        "others ask for one with POST /api/v2/debugattachment/ID/token",
+    )
+    NO_AUTHENTICATION = (
+        "no_authentication",
+        "this coordinator asks nobody who they are, so it makes no tokens",
+        "start it with `auth = token` (--auth token)",
+    )
+    LIMIT_REACHED = (
+        "limit_reached",
+        "there are as many of these at once, of one developer or for one image, as the coordinator allows",
+        "end some (`squashctl list` shows them), or raise the coordinator's setting that the message names",
+    )
+    UPGRADE_NEEDED = (
+        "upgrade_needed",
+        "this path speaks WebSocket only",
+        "open a WebSocket, as `squashctl connect` does",
+    )
+
     # -- reaching a debug server -------------------------------------------------------------------
     NOT_LISTENING = (
         "not_listening",

@@ -6,6 +6,7 @@ import errno
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -63,6 +64,7 @@ async def run(
     *,
     protocol: type[asyncio.Protocol] | Literal["auto"] = "auto",
     longest_message: int = 0,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; then calls `on_stop` (which must let pending answers end) and finishes them.
 
@@ -81,6 +83,7 @@ async def run(
         ws_per_message_deflate=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=LAST_ANSWERS,
+        ssl_context_factory=(lambda _config, _default: tls) if tls else None,
     )
     server = _Server(config)
 
@@ -92,7 +95,7 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     host, port = sock.getsockname()[:2]
-    announce(program, f"http://{Address(host, port)}")
+    announce(program, f"{'https' if tls else 'http'}://{Address(host, port)}")
     await server.serve(sockets=[sock])
 
 

@@ -73,6 +73,29 @@ class CoordinatorSettings:
         ("istio-proxy", "envoy", "linkerd-proxy", "squash-sidecar"),
         "names of containers never chosen by themselves, separated by commas",
     )
+    auth: Literal["none", "token"] = setting(
+        "none",
+        "whether callers have to say who they are: `token`, by a token or a certificate; `none` suits loopback only",
+    )
+    insecure: bool = setting(False, "answer on an address that other machines reach although anybody may call there")
+    admin_token_file: Path | None = setting(
+        None,
+        "file of the first admin token; written at the first start with auth = token",
+        stated="beside the database",
+    )
+    tls_certificate: Path | None = setting(
+        None, "certificate chain (PEM) to answer by HTTPS with; read again when it changes", stated="none: plain HTTP"
+    )
+    tls_key: Path | None = setting(None, "its key (PEM), when it is not in the same file", stated="in tls_certificate")
+    tls_client_ca: Path | None = setting(
+        None, "certificates (PEM) of who may sign clients' certificates, which then stand for tokens", stated="none"
+    )
+    max_requests_per_owner: Count = setting(100, "debug requests of one developer that wait at once")
+    max_requests_per_image: Count = setting(1_000, "debug requests for one image that wait at once")
+    max_attachments_per_owner: Count = setting(200, "debug attachments of one developer at once; errors do not count")
+    max_attachments_per_image: Count = setting(2_000, "debug attachments of one image at once; errors do not count")
+    max_streams_per_owner: Count = setting(400, "streams of one developer through the tunnel at once")
+    max_streams_per_image: Count = setting(1_000, "streams to debug servers of one image at once")
     max_body: Count = setting(262_144, "largest request body in bytes; objects are a few hundred")
     max_wait: Positive = setting(300.0, "longest long poll in seconds, whatever X-Timeout says")
     request_ttl: Positive = setting(3_600.0, "seconds that a debug request waits for a match when it names no ttl")

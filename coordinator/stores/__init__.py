@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from coordinator.decision import Change
+from coordinator.tokens import Kept
 from coordinator.trail import Wanted
 from squash.model import AuditEntry
 
@@ -15,5 +16,8 @@ class Store(Protocol):
     def save(self, changes: Iterable[Change], trail: Sequence[AuditEntry] = ()) -> None: ...
     def trail(self, wanted: Wanted) -> list[AuditEntry]: ...  # oldest first
     def trim(self, before: float, most: int) -> None: ...  # the only way in which entries go: by age, by number
+    def tokens(self) -> Iterable[Kept]: ...
+    def save_token(self, kept: Kept) -> None: ...  # also in place of what it was
+    def drop_token(self, name: str) -> None: ...
     def probe(self) -> None: ...  # whether a save would succeed
     def close(self) -> None: ...

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from coordinator.decision import Change
+from coordinator.tokens import Kept
 from coordinator.trail import Wanted
 from squash.model import AuditEntry
 
@@ -30,6 +31,15 @@ class MemoryStore:
     def trim(self, before: float, most: int) -> None:
         while self._trail and (len(self._trail) > most or self._trail[0].time < before):
             self._trail.popleft()
+
+    def tokens(self) -> Iterable[Kept]:
+        return ()
+
+    def save_token(self, kept: Kept) -> None:
+        """Whoever asked for it remembers it."""
+
+    def drop_token(self, name: str) -> None:
+        """There is none."""
 
     def probe(self) -> None:
         """Always succeeds."""

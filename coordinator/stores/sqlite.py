@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from coordinator.decision import AttachmentChange, Change, RequestChange
+from coordinator.tokens import Kept
 from coordinator.trail import Wanted
 from squash.errors import ApiError, SettingError
 from squash.logs import Log
@@ -45,7 +46,9 @@ _DROP = "DELETE FROM objects WHERE kind = ? AND name = ?"
 _TELL = "INSERT INTO trail (time, actor, action, attachment, body) VALUES (?, ?, ?, ?, ?)"
 _TRIM_OLD = "DELETE FROM trail WHERE time < ?"
 _TRIM_MANY = "DELETE FROM trail WHERE number <= (SELECT max(number) FROM trail) - ?"
-_ATTACHMENT, _REQUEST = "attachment", "request"
+_ATTACHMENT, _REQUEST, _TOKEN = "attachment", "request", "token"
+_OBJECTS = "SELECT kind, name, body FROM objects WHERE kind IN ('attachment', 'request') ORDER BY number"
+_TOKENS = "SELECT name, body FROM objects WHERE kind = 'token' ORDER BY number"
 _log = Log("store")
 
 
@@ -78,7 +81,7 @@ class SqliteStore:
     def load(self) -> Iterator[Change]:
         attachments, requests = msgspec.json.Decoder(DebugAttachment), msgspec.json.Decoder(DebugRequest)
         try:
-            for kind, name, body in self._db.execute("SELECT kind, name, body FROM objects ORDER BY number"):
+            for kind, name, body in self._db.execute(_OBJECTS):
                 try:
                     if kind == _ATTACHMENT:
                         yield AttachmentChange(name, None, attachments.decode(body))
@@ -120,6 +123,29 @@ class SqliteStore:
         try:
             self._db.execute(_TRIM_OLD, (before,))
             self._db.execute(_TRIM_MANY, (most,))
+        except sqlite3.Error as error:
+            raise self._refusal(error) from error
+
+    def tokens(self) -> Iterator[Kept]:
+        decoder = msgspec.json.Decoder(Kept)
+        try:
+            for name, body in self._db.execute(_TOKENS):
+                try:
+                    yield decoder.decode(body)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    _log.error("token cannot be read, going on without it", token=name, error=error)
+        except sqlite3.Error as error:
+            raise self._unusable(_meaning(error)) from error
+
+    def save_token(self, kept: Kept) -> None:
+        self._execute(_PUT, (_TOKEN, kept.token.id, self._encode(kept)))
+
+    def drop_token(self, name: str) -> None:
+        self._execute(_DROP, (_TOKEN, name))
+
+    def _execute(self, statement: str, values: tuple[str | bytes, ...]) -> None:
+        try:
+            self._db.execute(statement, values)
         except sqlite3.Error as error:
             raise self._refusal(error) from error
 

@@ -23,6 +23,7 @@ class Exit(IntEnum):
     UNREACHABLE = 3, "no usable answer from the coordinator"
     TIMEOUT = 4, "the time to wait ran out"
     NOT_FOUND = 5, "nothing has this id, or no container this name"
+    DENIED = 6, "no token, or one that may not do this"
     INTERRUPTED = 130, "Ctrl-C"
     TERMINATED = 143, "SIGTERM"
 
@@ -34,6 +35,12 @@ _OF_REASON = {
     Reason.WAIT_TIMEOUT: Exit.TIMEOUT,
     Reason.NOT_FOUND: Exit.NOT_FOUND,
     Reason.CONTAINER_NOT_FOUND: Exit.NOT_FOUND,
+    Reason.UNAUTHENTICATED: Exit.DENIED,
+    Reason.TOKEN_EXPIRED: Exit.DENIED,
+    Reason.TOKEN_REVOKED: Exit.DENIED,
+    Reason.FORBIDDEN: Exit.DENIED,
+    Reason.NOT_YOURS: Exit.DENIED,
+    Reason.TUNNEL_TOKEN: Exit.DENIED,
 }
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from squash import __version__
-from squash.cli import audit, connect, debug, debugging, ending, listing, ticket
+from squash.cli import audit, connect, debug, debugging, ending, listing, ticket, token
 from squash.cli.console import command
 from squash.cli.exits import Exit
 from squash.cli.output import Output
@@ -123,6 +123,17 @@ app.command(
 )(audit.audit)
 app.add_typer(ticket.app)
 app.command("version")(listing.version)
+app.add_typer(token.app, name="token")
+token.app.command(
+    "create",
+    epilog=_examples(
+        "squashctl token create --for ann@example.org > ann.token",
+        "squashctl token create --role agent --for agent-7 --node node-7 --ttl 365d",
+        "squashctl token create --role filter --for shop-sidecars --namespace shop --json",
+    ),
+)(token.create)
+token.app.command("list", epilog=_examples("squashctl token list", "squashctl token list --json"))(token.list_tokens)
+token.app.command("revoke", epilog=_examples("squashctl token revoke 5f3c"))(token.revoke)
 
 
 def _show_version(wanted: bool) -> None:

@@ -13,18 +13,18 @@ from squash.errors import SquashError
 if TYPE_CHECKING:
     from squash.credentials import Credentials
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _COMPLETION = 1.0
 """Seconds that the shell's completion may take to ask the coordinator."""
 
 
 def duration(text: str) -> float:
-    """Seconds from `90`, `90s`, `30m`, `1.5h` or `1h30m`. Raises typer.BadParameter."""
+    """Seconds from `90`, `90s`, `30m`, `1.5h`, `1h30m` or `30d`. Raises typer.BadParameter."""
     match = _DURATION.fullmatch(text)
     if not text or not match:
-        raise typer.BadParameter(f"{text!r} is no duration, like 90s, 30m or 1h30m")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+        raise typer.BadParameter(f"{text!r} is no duration, like 90s, 30m, 1h30m or 30d")
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return days * 86_400 + hours * 3600 + minutes * 60 + seconds
 
 
 def age(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
@@ -150,7 +151,12 @@ def test_raw_bytes_on_the_socket(shared: Coordinator, raw: bytes) -> None:
     assert shared.http.get("/healthz").status_code == 200
 
 
-def test_ten_thousand_pending_requests(own: Coordinator, pod: str, image: str) -> None:
+def test_ten_thousand_pending_requests(tmp_path: Path, pod: str, image: str) -> None:
+    with Coordinator(tmp_path, "--max-requests-per-image", "20000") as coordinator:
+        _ten_thousand(coordinator, pod, image)
+
+
+def _ten_thousand(own: Coordinator, pod: str, image: str) -> None:
     last = own.wish(image, "last")
     with httpx.Client(base_url=own.url, trust_env=False, timeout=60) as client:
         for number in range(10_000):

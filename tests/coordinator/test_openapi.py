@@ -10,6 +10,8 @@ from coordinator import openapi
 from coordinator.agents import Agents
 from coordinator.api import Api
 from coordinator.records import Records
+from coordinator.token_api import TokenApi
+from coordinator.tunnel import Tunnel
 from tests.coordinator.program import ATTACHMENTS, BIN, Coordinator, Pods, environment
 
 CHECKS = (
@@ -21,7 +23,8 @@ CHECKS = (
 def test_each_operation_has_its_handler() -> None:
     ids = [operation.id for operation in openapi.OPERATIONS]
     assert len(set(ids)) == len(ids)
-    assert all(any(callable(getattr(each, name, None)) for each in (Api, Records, Agents)) for name in ids)
+    owners = (Api, Records, Agents, TokenApi, Tunnel)
+    assert all(sum(callable(getattr(owner, name, None)) for owner in owners) == 1 for name in ids)
 
 
 def test_document_is_whole(shared: Coordinator) -> None:

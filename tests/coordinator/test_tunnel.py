@@ -255,5 +255,5 @@ async def test_a_message_that_is_too_long_ends_the_stream(shared: Coordinator, p
 
 def test_the_path_without_a_websocket_is_a_refusal_like_any_other(shared: Coordinator) -> None:
     answer = httpx.get(f"{shared.url}/api/v2/debugattachment/x/tunnel", trust_env=False)
-    assert answer.status_code == 404
-    assert answer.json()["reason"] == "not_found"
+    assert answer.status_code == 426
+    assert answer.json()["reason"] == "upgrade_needed"

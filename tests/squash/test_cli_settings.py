@@ -163,7 +163,8 @@ def test_wrong_answers(alone: Ctl, odd: Odd, status: int, body: bytes, ends: int
 
 def test_each_reason_has_an_exit() -> None:
     for reason in Reason:
-        assert exit_of(SquashError(reason)) in (Exit.REFUSED, Exit.UNREACHABLE, Exit.TIMEOUT, Exit.NOT_FOUND)
+        assert exit_of(SquashError(reason)) not in (Exit.DONE, Exit.USAGE, Exit.INTERRUPTED, Exit.TERMINATED)
+    assert exit_of(SquashError(Reason.UNAUTHENTICATED)) is Exit.DENIED
     assert exit_of(UnreachableError("x")) is Exit.UNREACHABLE
     assert exit_of(SettingError("x")) is Exit.USAGE
     assert exit_of(ApiError(404, Reason.NOT_FOUND)) is Exit.NOT_FOUND
