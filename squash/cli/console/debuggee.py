@@ -31,6 +31,8 @@ class Debuggee:
         """How many frames there are, if the debug server says so."""
         self.index = 0
         """Which of the frames is looked at."""
+        self.early: Stopped | None = None
+        """A stop that came before anybody said that the breakpoints are set; it counts from then on."""
         self.exit_code: int | None = None
         self.was_configured = False
         """Whether somebody has said, once, that the breakpoints are set."""
@@ -45,18 +47,24 @@ class Debuggee:
 
     def connected(self) -> None:
         """A new connection: nothing is known yet."""
-        self.stage, self.stop, self.threads, self.thread = Stage.CONFIGURING, None, {}, None
+        self.stage, self.stop, self.early, self.threads, self.thread = Stage.CONFIGURING, None, None, {}, None
         self._forget()
 
-    def configured(self) -> None:
-        """The breakpoints are set; a stop may have come before we heard of that."""
+    def configured(self) -> bool:
+        """The breakpoints are set. Whether it stands already: other requests may have been faster."""
         self.was_configured = True
+        early, self.early = self.early, None
         if self.stage is Stage.CONFIGURING:
             self.stage = Stage.RUNNING
+            return early is not None and self.stopped(early)
+        return False
 
     def stopped(self, event: Stopped) -> bool:
         """Whether that is news, and not one more thread that stands because the first does."""
         if self.over:
+            return False
+        if self.stage is Stage.CONFIGURING:
+            self.early = self.early or event
             return False
         first = self.stage is not Stage.STOPPED
         if not first and event.thread_id != self.thread:
@@ -69,6 +77,8 @@ class Debuggee:
 
     def resumed(self, thread: int | None = None, everything: bool = True) -> None:
         """What stood runs: all of it, or a thread alone, which counts when it is the one that is looked at."""
+        if self.early and (everything or thread in (None, self.early.thread_id)):
+            self.early = None
         if self.stage is Stage.STOPPED and (everything or thread in (None, self.thread)):
             self.stage, self.stop = Stage.RUNNING, None
             self._forget()

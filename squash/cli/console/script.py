@@ -1,6 +1,8 @@
 """Commands from a pipe or a file, where nobody types."""
 
 import asyncio
+import contextlib
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -55,9 +57,21 @@ class Script:
             await asyncio.Event().wait()
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            for line in sys.stdin:
-                loop.call_soon_threadsafe(self._lines.put_nowait, line.rstrip("\n"))
+        # Not by sys.stdin: at the end of the program its lock would still be held here.
+        rest = b""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            while data := _some(sys.stdin.fileno()):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    loop.call_soon_threadsafe(self._lines.put_nowait, line.decode(errors="replace"))
+            if rest:
+                loop.call_soon_threadsafe(self._lines.put_nowait, rest.decode(errors="replace"))
             loop.call_soon_threadsafe(self._lines.put_nowait, None)
-        except RuntimeError:
-            return  # the loop is closed: nobody listens any more
+
+
+def _some(number: int) -> bytes:
+    """Empty at the end, and when it cannot be read."""
+    try:
+        return os.read(number, 65_536)
+    except OSError:
+        return b""

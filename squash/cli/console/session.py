@@ -92,7 +92,8 @@ class Session:
             await self.set_exceptions([])
         if self.capabilities.supports_configuration_done_request:
             await self.ask("configurationDone", m.Nothing)
-        self.debuggee.configured()
+        if self.debuggee.configured():
+            self.turns.put_nowait(None)
         if self._attached:
             await self.patience(self._attached, "attach")
             self._attached.result()
@@ -242,7 +243,9 @@ class Session:
         event = m.read(body, m.Stopped)
         if self.debuggee.stopped(event):
             self.turns.put_nowait(None)
-        elif event.thread_id is not None:
+        elif self.debuggee.early is event:
+            self._say("a thread stands at a breakpoint already; `continue` says that all are set, and shows it")
+        elif event.thread_id is not None and self.debuggee.stage is Stage.STOPPED:
             self._say(f"thread {event.thread_id} stands too: {event.description or event.reason}")
 
     def _on_continued(self, body: Any) -> None:

@@ -41,6 +41,28 @@ async def test_a_server_that_can_do_nothing_beyond_the_least(double: Double) -> 
     assert [each["arguments"]["expression"] for each in double.asked if each["command"] == "evaluate"] == ["n = 4", "n"]
 
 
+async def test_a_stop_before_the_breakpoints_are_said_to_be_set(double: Double) -> None:
+    double.capabilities = {"supportsConfigurationDoneRequest": True}
+    double.before["setBreakpoints"] = [event("stopped", reason="breakpoint", threadId=1)]
+    console = await double.attached()
+    assert await console.run_line("break /nowhere/app.py:2") == ""
+    assert "a thread stands at a breakpoint already" in "\n".join(double.said)
+    assert "nothing stands yet" in await console.run_line("p n")
+    assert await console.run_line("continue") == ""
+    assert "continue" not in double.commands()
+    assert double.commands().count("configurationDone") == 1
+    assert "stopped: breakpoint 1, thread 1 (main)" in double.said
+    assert await console.run_line("p n") == ""
+
+
+async def test_an_early_stop_that_is_over_is_none(double: Double) -> None:
+    console = await double.attached()
+    double.send(event("stopped", reason="breakpoint", threadId=1), event("continued", allThreadsContinued=True))
+    assert await console.run_line("threads") == ""
+    assert not console.session.debuggee.configured()
+    assert console.session.debuggee.stage is Stage.RUNNING
+
+
 async def test_a_stop_before_the_answer_that_lets_it_run(double: Double) -> None:
     double.before["next"] = [
         event("continued", threadId=1, allThreadsContinued=True),

@@ -67,6 +67,7 @@ def test_ctrl_c_gives_the_prompt_back_and_the_process_runs_on(bench: Bench) -> N
         # A stop that comes while a line is being typed is told above it.
         terminal.do(f"b {SERVICE}:{LINE}", "-> result = number + extra")
         terminal.do("c", "stopped: breakpoint 2")
+        terminal.until("(squash)")
         terminal.type("\x04")
         assert terminal.end() == 0
     free(bench)
