@@ -55,10 +55,11 @@ async def run(settings: AgentSettings) -> None:
         for task in (tunnel, renewing):
             task.cancel()
         tools.audit.close()
-        await asyncio.wait({auditing}, timeout=LAST)
-        auditing.cancel()
-        await asyncio.wait({tunnel, renewing, auditing})
-        await lease.give_up()
+        going = spawn(lease.give_up(), "end of the lease")
+        await asyncio.wait({auditing, going}, timeout=LAST)
+        for task in (auditing, going):
+            task.cancel()
+        await asyncio.wait({tunnel, renewing, auditing, going})
     places.close()
 
 

@@ -14,8 +14,6 @@ from squash.model import Agent
 TTL = 12.0
 """Seconds after which the coordinator takes an agent for lost: those that a busy machine may keep it from renewing."""
 RENEW = 2.0
-GOODBYE = 2.0
-"""Seconds that a stopping agent waits for a coordinator that does not answer."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -49,7 +47,7 @@ class Lease:
     async def give_up(self) -> None:
         """Nobody needs to wait for the lease to run out."""
         try:
-            await self._client.send(give_up_agent(self._agent.name), GOODBYE)
+            await self._client.send(give_up_agent(self._agent.name))
         except (UnreachableError, ApiError) as error:
             self._log.info("could not say goodbye", error=error.message)
 
