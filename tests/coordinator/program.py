@@ -42,7 +42,7 @@ class Coordinator:
             )
         assert self.process.stdout
         line = self.process.stdout.readline()
-        assert line.startswith("squash-coordinator ready on http://"), f"{line!r}\n{self.log}"
+        assert line.startswith("squash-coordinator ready on http"), f"{line!r}\n{self.log}"
         self.url = line.split()[-1]
         self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
 
