@@ -28,14 +28,14 @@ def create(
     ],
     role: Annotated[Role, typer.Option(help="What it may do.")] = Role.DEVELOPER,
     ttl: Annotated[
-        float,
+        float | None,
         typer.Option(
             metavar="DURATION",
             parser=duration,
             help="How long it is good for, at most 365d; default 30d.",
             show_default=False,
         ),
-    ] = _TTL,
+    ] = None,
     node: Annotated[
         str | None, typer.Option(metavar="NAME", help="For an agent: the only node it serves.", show_default=False)
     ] = None,
@@ -56,7 +56,7 @@ def create(
     filters do their part and nothing else; admins may do everything.
     """
     with front(server, config, as_json) as squash:
-        wish = TokenWish(role=role, subject=subject, ttl=ttl, node=node, namespace=namespace)
+        wish = TokenWish(role=role, subject=subject, ttl=_TTL if ttl is None else ttl, node=node, namespace=namespace)
         issued = squash.client.send(calls.create_token(wish))
         if as_json:
             squash.output.document(issued)
