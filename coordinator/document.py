@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from coordinator.openapi import JSON, OPERATIONS, Operation, Parameter
+from coordinator.openapi import OPERATIONS
+from coordinator.operation import JSON, Operation, Parameter
 from squash import __version__
 from squash.access import Role
 from squash.model import NAME_PATTERN, PYTHON_ALONE, Refusal

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from coordinator import query, rights
 from coordinator.access import Access, caller
 from coordinator.http import refusal
-from coordinator.openapi import Operation
+from coordinator.operation import Operation
 from coordinator.service import Service
 from coordinator.switchboard import Line, Switchboard
 from squash.errors import ApiError

@@ -112,6 +112,9 @@ async def test_many_holds_share_one_poll(caller: Caller, double: CoordinatorDoub
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
+        (refusal(401, Reason.TOKEN_EXPIRED), Result(Outcome.ERROR, None, 0, Reason.TOKEN_EXPIRED)),
+        (refusal(403, Reason.NOT_YOURS), Result(Outcome.ERROR, None, 0, Reason.NOT_YOURS)),
+        (refusal(429, Reason.LIMIT_REACHED), Result(Outcome.OVERLOADED, None, 0, Reason.LIMIT_REACHED)),
         (refusal(404, Reason.NO_PENDING_REQUEST), Result(Outcome.NO_MATCH, reason=Reason.NO_PENDING_REQUEST)),
         (refusal(404, Reason.CONTAINER_NOT_FOUND), Result(Outcome.ERROR, reason=Reason.CONTAINER_NOT_FOUND)),
         (refusal(409, Reason.NAME_TAKEN), Result(Outcome.ERROR, reason=Reason.NAME_TAKEN)),
@@ -497,3 +500,11 @@ async def test_check_is_answered_200_whatever_it_is_about(caller: Caller, double
             assert (answer.status_code, answer.content) == (200, b"")
             assert parse(answer.headers[HEADER]).outcome is Outcome.NO_MATCH
     assert about == asked
+
+
+@pytest.mark.parametrize("header", [{"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}])
+async def test_no_web_page_drives_it(caller: Caller, double: CoordinatorDouble, header: dict[str, str]) -> None:
+    async with httpx.AsyncClient(base_url=caller.url, trust_env=False) as page:
+        for method, path in (("POST", "/holds"), ("GET", "/holds/x"), ("GET", "/metrics")):
+            assert (await page.request(method, path, headers=header)).status_code == 403
+    assert not double.attachments
