@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from bench import attach, coordinator, envoy, facts, holds, memory, report
+from bench import attach, coordinator, crowd, envoy, facts, holds, memory, report
 from bench.bars import ROWS
 from bench.measure import QUICK, BenchError, Effort, Measurement, Subject, Tell
 from demo.world import StartError
@@ -28,6 +28,7 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 SUBJECTS: dict[str, Subject] = {
     "envoy": envoy.measure,
     "holds": holds.measure,
+    "crowd": crowd.measure,
     "coordinator": coordinator.measure,
     "memory": memory.measure,
     "attach": attach.measure,

@@ -96,6 +96,12 @@ ROWS = (
     ),
     Row("hold.lag_p99_ms", "the same, the slowest in a hundred", Bar(Side.AT_MOST, 30)),
     Row(
+        "crowd.lag_p99_ms",
+        "a thousand held and let go together: from the coordinator's word until the upstream has it, slowest in 100",
+        Bar(Side.BELOW, 250),
+    ),
+    Row("crowd.sidecar_rss_mb", "resident memory of squash-sidecar meanwhile", Bar(Side.BELOW, 120)),
+    Row(
         "coordinator.attach_per_s",
         "request created, attachment created and matched, patched twice, deleted: cycles/s on one core",
         Bar(Side.AT_LEAST, 400),

@@ -21,12 +21,14 @@ class Effort:
     seconds: float = 4.0
     held: int = 200
     """Requests held at once."""
+    crowd: int = 1_000
+    """Requests held at once, and let go in the same moment."""
     few: int = 100
     many: int = 100_000
     """Debug requests pending while a match is timed."""
 
 
-QUICK = Effort(rounds=2, seconds=1.0, held=20, many=2_000)
+QUICK = Effort(rounds=2, seconds=1.0, held=20, crowd=100, many=2_000)
 """Shows that everything runs; too little for figures."""
 
 

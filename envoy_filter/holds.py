@@ -46,6 +46,8 @@ from .watch import Watch
 LATE = 2.0
 """Seconds beyond the request timeout that an answer to a creation is still read, to cancel what it created."""
 CREATIONS_AT_ONCE = 64
+AFTERWARDS = 0.1
+"""Seconds after the first of many holds that end together, in which nothing is done but to let go."""
 LEEWAY = 5.0
 """Seconds that the coordinator keeps an attachment longer than the longest hold."""
 _log = Log("holds")
@@ -87,10 +89,13 @@ class Holds:
         self._ended = ended
         self._holder = f"sidecar-{secrets.token_hex(8)}"
         self._open: dict[str, Held] = {}
+        self._over: list[Held] = []
         self._stopping = False
         self._creations = asyncio.Semaphore(CREATIONS_AT_ONCE)
         self._watch = Watch(client, self._holder, settings.poll_period, self._changed, self._vanished)
-        self._reports = Reports(client, timeout=settings.request_timeout + LATE, poll_period=settings.poll_period)
+        self._reports = Reports(
+            client, timeout=settings.request_timeout + LATE, poll_period=settings.poll_period, pause=AFTERWARDS
+        )
         self.metrics = Metrics(lambda: len(self._open))
 
     @property
@@ -125,6 +130,7 @@ class Holds:
 
     async def close(self) -> None:
         """After `stop`: tells the coordinator what became of the holds, as far as it is there."""
+        self._write_down()
         await self._reports.flush(timeout=self._settings.request_timeout)
         self._client.close()
 
@@ -168,18 +174,27 @@ class Holds:
         del self._open[held.hold.name]
         self._watch.discard(held.hold.name)
         self.metrics.ended(result)
-        self._ended(held)
-        _log.info(
-            "let go",
-            hold=held.hold.name,
-            method=held.request.method,
-            path=held.request.path,
-            outcome=result.outcome,
-            reason=result.reason,
-            held=result.held,
-            problem=held.problem,
-            request_id=held.request.request_id,
-        )
+        if not self._over:
+            asyncio.get_running_loop().call_later(AFTERWARDS, self._write_down)
+        self._over.append(held)
+
+    def _write_down(self) -> None:
+        """What can wait until those who were let go are on their way."""
+        over, self._over = self._over, []
+        for held in over:
+            result = held.over.result()
+            self._ended(held)
+            _log.info(
+                "let go",
+                hold=held.hold.name,
+                method=held.request.method,
+                path=held.request.path,
+                outcome=result.outcome,
+                reason=result.reason,
+                held=result.held,
+                problem=held.problem,
+                request_id=held.request.request_id,
+            )
 
     # -- creation
 

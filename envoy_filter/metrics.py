@@ -25,11 +25,10 @@ class Metrics:
         self._refused = Counter(
             "squash_tickets_refused", "Marks that did not count, by reason", ["reason"], registry=self._registry
         )
-        for outcome in Outcome:
-            self._holds.labels(outcome)
+        self._of = {outcome: self._holds.labels(outcome) for outcome in Outcome}
 
     def ended(self, result: Result) -> None:
-        self._holds.labels(result.outcome).inc()
+        self._of[result.outcome].inc()
         self._seconds.observe(result.held or 0.0)
 
     def ticket_refused(self, reason: Reason) -> None:

@@ -1,6 +1,7 @@
 """Telling the coordinator how holds ended: after the request has gone on, as soon as it can be reached."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from typing import NamedTuple
@@ -29,10 +30,12 @@ class _Entry(NamedTuple):
 
 
 class Reports:
-    """`timeout` is for one try, `poll_period` the longest pause between two, both in seconds."""
+    """`timeout` is for one try, `poll_period` the longest pause between two, `pause` before the first, in seconds."""
 
-    def __init__(self, client: Http1Client, *, timeout: float, poll_period: float) -> None:
+    def __init__(self, client: Http1Client, *, timeout: float, poll_period: float, pause: float = 0.0) -> None:
         self._client = client
+        self._pause = pause
+        self._hurry = asyncio.Event()
         self._timeout = timeout
         self._backoff = Backoff(poll_period)
         self._queue: deque[_Entry] = deque(maxlen=MOST)
@@ -45,11 +48,14 @@ class Reports:
 
     async def flush(self, timeout: float) -> None:
         """Waits up to `timeout` seconds for what is still to be told; then gives the rest up."""
+        self._hurry.set()
         if self._task is not None and not self._task.done():
             await asyncio.wait([self._task], timeout=timeout)
             self._task.cancel()
 
     async def _run(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), self._pause)
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(AT_ONCE, len(self._queue)))]
             told = await asyncio.gather(*(self._tell(entry.report) for entry in batch))

@@ -13,8 +13,9 @@ per pod and is measured by its memory.
 
 import asyncio
 import contextlib
+import gc
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -26,7 +27,6 @@ from squash.model import DebugAttachment
 from squash.options import die, load_or_exit
 from squash.result import HEADER
 from squash.settings import SidecarSettings
-from squash.tasks import spawn
 
 from .headers import AUTHORITY, CHECK_PREFIX, HOLD, IGNORED, METHOD, PATH, marked_request
 from .holds import Held, Holds
@@ -61,18 +61,18 @@ class Sidecar:
             await _lifespan(receive, send)
             return
         if scope["raw_path"].startswith(_CHECK):
-            await self._check(scope, receive, send)
+            await self._check(scope, send)
         elif _of_a_page(scope):
             await _answer(send, 403, body=b"no web page may drive this\n")
         else:
-            await self._call(scope, receive, send)
+            await self._call(scope, send)
 
-    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _call(self, scope: Scope, send: Send) -> None:
         match scope["method"], scope["path"].split("/")[1:]:
             case "POST", ["holds"]:
-                await self._hold(scope, receive, send)
+                await self._hold(scope, send)
             case "GET", ["holds", hold]:
-                await self._fetch(hold, receive, send)
+                await self._fetch(hold, scope, send)
             case "GET", ["metrics"]:
                 text = self._holds.metrics.text()
                 await _answer(send, 200, {"content-type": "text/plain; version=0.0.4; charset=utf-8"}, text)
@@ -89,15 +89,15 @@ class Sidecar:
             case _:
                 await _answer(send, 404, body=b"no such path\n")
 
-    async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _hold(self, scope: Scope, send: Send) -> None:
         marked = await self._gate.admitted(marked_request(scope["headers"]))
         if marked is None:
             await _ignore(send)
             return
         held = self._holds.begin(marked)
-        if not await _first(held.placed, receive):
-            self._holds.caller_gone(held)
-        elif held.over.done():
+        with self._heard(held, scope):
+            await held.placed
+        if held.over.done():
             await _let_go(send, held)
         else:
             name = held.hold.name
@@ -105,7 +105,7 @@ class Sidecar:
             self._parked[name] = held, timer
             await _answer(send, 202, {HOLD: name})
 
-    async def _check(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _check(self, scope: Scope, send: Send) -> None:
         path = scope["raw_path"].removeprefix(_CHECK)
         query = scope["query_string"]
         own = {
@@ -118,25 +118,38 @@ class Sidecar:
         if marked is None:
             await _ignore(send)
         else:
-            await self._until_over(self._holds.begin(marked), receive, send)
+            await self._until_over(self._holds.begin(marked), scope, send)
 
-    async def _until_over(self, held: Held, receive: Receive, send: Send) -> None:
-        if await _first(held.over, receive):
-            await _let_go(send, held)
-        else:
+    async def _until_over(self, held: Held, scope: Scope, send: Send) -> None:
+        with self._heard(held, scope):
+            await held.over
+        await _let_go(send, held)
+
+    @contextlib.contextmanager
+    def _heard(self, held: Held, scope: Scope) -> Iterator[None]:
+        """Meanwhile the hold ends when its caller hangs up. No task a hold: a thousand may end in one moment."""
+        closed: asyncio.Future[None] = scope["state"]["link"].closed
+
+        def gone(_: object) -> None:
             self._holds.caller_gone(held)
+
+        closed.add_done_callback(gone)
+        try:
+            yield
+        finally:
+            closed.remove_done_callback(gone)
 
     def _not_fetched(self, name: str) -> None:
         held, _ = self._parked.pop(name)
         self._holds.caller_gone(held)
 
-    async def _fetch(self, name: str, receive: Receive, send: Send) -> None:
+    async def _fetch(self, name: str, scope: Scope, send: Send) -> None:
         if name not in self._parked:
             await _answer(send, 404, body=b"no such hold, or it has been asked for already\n")
             return
         held, timer = self._parked.pop(name)
         timer.cancel()
-        await self._until_over(held, receive, send)
+        await self._until_over(held, scope, send)
 
 
 def _of_a_page(scope: Scope) -> bool:
@@ -145,20 +158,6 @@ def _of_a_page(scope: Scope) -> bool:
         name == b"origin" or (name == b"sec-fetch-site" and value not in (b"none", b"same-origin"))
         for name, value in scope["headers"]
     )
-
-
-async def _first(wanted: asyncio.Future[Any], receive: Receive) -> bool:
-    """Waits for `wanted`; False when the caller hangs up before."""
-    if not wanted.done():
-        gone = spawn(_hung_up(receive), "caller")
-        await asyncio.wait((wanted, gone), return_when=asyncio.FIRST_COMPLETED)
-        gone.cancel()
-    return wanted.done()
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _let_go(send: Send, held: Held) -> None:
@@ -190,6 +189,8 @@ async def _serve(settings: SidecarSettings, client: Http1Client, template: Debug
     holds = Holds(client, template, settings, *([spans.ended] if spans else []))
     gate = Gate(settings, client, _namespace(template), holds.metrics)
     gate.start()
+    # What was loaded stays: the collector need not walk over it again and again.
+    gc.freeze()
     async with _grpc(settings, holds, gate):
         with serve.bind(settings.listen, "--listen") as sock:
             await serve.run(Sidecar(holds, gate), sock, "squash-sidecar", holds.stop, protocol=NeverRefusing)

@@ -15,6 +15,8 @@ from .http1 import Http1Client
 
 WAIT = 10.0
 """Seconds of one long poll. A coordinator that vanished without closing the connection is noticed within it."""
+AT_ONCE = 25
+"""Attachments of one answer that are looked at without a pause."""
 _FINAL = (State.ATTACHED, State.ERROR)
 _log = Log("watch")
 
@@ -101,8 +103,11 @@ class Watch:
         before = self._revision
         # After a reset the list leaves out what is not final yet: look at everything.
         self._revision = "" if answer.reset else answer.revision
-        for attachment in answer.attachments:
+        for number, attachment in enumerate(answer.attachments, 1):
             self._changed(attachment)
+            if number % AT_ONCE == 0:
+                # Those let go so far are answered first.
+                await asyncio.sleep(0)
         for name in answer.deleted:
             self._vanished(name)
         return not answer.reset and answer.revision != before

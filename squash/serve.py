@@ -78,6 +78,8 @@ async def run(
         log_config=None,
         access_log=False,
         server_header=False,
+        # Whoever connects is who asks, whatever their headers say.
+        proxy_headers=False,
         ws="websockets-sansio" if longest_message else "none",
         ws_max_size=longest_message,
         ws_per_message_deflate=False,
