@@ -12,6 +12,7 @@ from coordinator.api import Api
 from coordinator.records import Records
 from coordinator.token_api import TokenApi
 from coordinator.tunnel import Tunnel
+from tests.coordinator.guarded import Guarded
 from tests.coordinator.program import ATTACHMENTS, BIN, Coordinator, Pods, environment
 
 CHECKS = (
@@ -72,4 +73,26 @@ def test_nothing_that_it_allows_is_a_server_error(tmp_path: Path, pods: Pods, kn
         )
         assert run.returncode == 0, run.stdout + run.stderr
         assert "Traceback" not in coordinator.log
+        assert coordinator.end() == 0
+
+
+def test_no_call_forgets_to_ask_who_it_is(tmp_path: Path) -> None:
+    """schemathesis with an admin's token: what the document protects is protected, and does as the document says."""
+    with Guarded(tmp_path, "--max-wait", "0.05", "--store", "memory") as coordinator:
+        run = subprocess.run(
+            [
+                *(BIN / "schemathesis", "run", f"{coordinator.url}/openapi.json"),
+                *("-H", f"Authorization: Bearer {coordinator.admin}", "--generation-deterministic"),
+                *("--max-examples", "4", "--checks", f"ignored_auth,{CHECKS}", "--no-color"),
+            ],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "Traceback" not in coordinator.log
+        assert coordinator.admin not in coordinator.log
         assert coordinator.end() == 0
