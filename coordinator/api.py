@@ -1,9 +1,11 @@
 """The REST API: each handler reads one call, lets the service decide, and answers."""
 
+import time
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
@@ -25,8 +27,9 @@ from coordinator.switchboard import Switchboard
 from coordinator.token_api import TokenApi
 from coordinator.tunnel import Meeting, Tunnel, guarded, upgrade_needed
 from coordinator.waiting import Key
+from squash import __version__
 from squash.errors import ApiError
-from squash.model import AttachmentPatch, Changes, DebugAttachment, DebugRequest
+from squash.model import AttachmentPatch, Changes, Coordinator, DebugAttachment, DebugRequest
 from squash.reasons import Reason
 from squash.settings import CoordinatorSettings
 from squash.tasks import spawn
@@ -92,6 +95,13 @@ class Api:
         self._board = service.board
         self._waiting = service.waiting
         self._max_wait = settings.max_wait
+        self._about = Coordinator(
+            version=__version__,
+            started=time.time(),
+            store=settings.store,
+            platform=settings.platform,
+            auth=settings.auth,
+        )
         self._attachment = Body(DebugAttachment, settings.max_body)
         self._patch = Body(AttachmentPatch, settings.max_body)
         self._request = Body(DebugRequest, settings.max_body)
@@ -227,6 +237,14 @@ class Api:
         return answer(await self._service.containers(query.facts(request, ("image", "pod", "namespace"))))
 
     # -- about the coordinator itself ---------------------------------------------------------------
+
+    async def about(self, request: Request) -> Response:
+        try:
+            self._service.check_ready()
+            fault = None
+        except ApiError as error:
+            fault = error.message
+        return answer(replace(self._about, store_fault=fault))
 
     async def healthz(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")

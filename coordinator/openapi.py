@@ -26,6 +26,7 @@ from squash.model import (
     AuditEntry,
     Changes,
     Container,
+    Coordinator,
     DebugAttachment,
     DebugRequest,
     Sighting,
@@ -212,6 +213,14 @@ OPERATIONS = (
         parameters=(_IMAGE, _POD, _NAMESPACE),
         refusals={503: (Reason.RUNTIME_UNREACHABLE,)},
         roles=LOOKING,
+    ),
+    Operation(
+        "about",
+        "GET",
+        f"{BASE}/about",
+        "What the coordinator tells of itself",
+        answer=Coordinator,
+        roles=EVERYBODY,
     ),
     Operation(
         "healthz", "GET", "/healthz", "Whether the coordinator answers", answer=str, media="text/plain", roles=None

@@ -16,6 +16,7 @@ from squash.model import (
     AuditEntry,
     Changes,
     Container,
+    Coordinator,
     DebugAttachment,
     DebugRequest,
     Metadata,
@@ -66,6 +67,11 @@ class Document(Struct, frozen=True, kw_only=True):
 
 def document() -> Call[Document]:
     return Call("GET", "/openapi.json", Document)
+
+
+def about() -> Call[Coordinator]:
+    """What the coordinator tells of itself."""
+    return Call("GET", f"{BASE}/about", Coordinator)
 
 
 def create_attachment(attachment: DebugAttachment) -> Call[DebugAttachment]:

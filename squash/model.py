@@ -448,6 +448,20 @@ class Changes(Struct, frozen=True, kw_only=True):
     """Apply it before `attachments`: a name in both was deleted and made anew."""
 
 
+class Coordinator(Struct, frozen=True, kw_only=True):
+    """What a coordinator tells of itself."""
+
+    version: Text
+    started: float
+    """Unix seconds."""
+    store: Text
+    platform: Text
+    auth: Text = "none"
+    """Who may call it: `none` asks nobody, `token` wants to know."""
+    store_fault: Note | None = None
+    """Why nothing can be kept just now."""
+
+
 class Refusal(Struct, frozen=True, kw_only=True):
     """The body of every answer that is not 2xx."""
 

@@ -2,8 +2,10 @@
 
 import secrets
 import shlex
+import sys
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -29,12 +31,13 @@ _HOW = "How you connect"
 
 
 class With(StrEnum):
-    """What can be started. `code` cannot be told from outside to attach, so its configuration is shown."""
+    """What can be started. `code` cannot be told from outside to attach, so what to paste is shown."""
 
     GDB = "gdb"
     DLV = "dlv"
     NVIM = "nvim"
     CODE = "code"
+    CONSOLE = "console"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class _Ways:
     timeout: float | None
     read_only: bool
     as_json: bool
+    server: str | None
+    config: Path | None
     send: str = ""
 
 
@@ -78,6 +83,9 @@ AllowTerminate = Annotated[
 Start = Annotated[
     With | None,
     typer.Option("--with", help="Start this debugger when it can connect.", show_default=False, rich_help_panel=_HOW),
+]
+Console = Annotated[
+    bool, typer.Option("--console", help="Debug in this terminal, as with pdb: `--with console`.", rich_help_panel=_HOW)
 ]
 Prints = Annotated[
     list[str] | None,
@@ -152,6 +160,7 @@ def image(
     read_only: ReadOnly = False,
     allow_terminate: AllowTerminate = False,
     start: Start = None,
+    console: Console = False,
     prints: Prints = None,
     listen: Listen = None,
     mappings: Mappings = None,
@@ -195,7 +204,19 @@ def image(
         wish = DebugRequest(metadata=Metadata(name=secrets.token_hex(16)), spec=spec)
         target = url or f"http://HOST:PORT/{path.lstrip('/')}"
         send = f"curl -i -H {shlex.quote(f'{MARK}: {mark}')} {shlex.quote(target)}"
-        ways = _Ways(start, prints, listen, mappings, program, timeout, read_only, as_json, send)
+        ways = _Ways(
+            With.CONSOLE if console else start,
+            prints,
+            listen,
+            mappings,
+            program,
+            timeout,
+            read_only,
+            as_json,
+            server,
+            config,
+            send,
+        )
         _pursue(squash, _plan(wish, ways), chooser)
 
 
@@ -218,6 +239,7 @@ def container(
     read_only: ReadOnly = False,
     allow_terminate: AllowTerminate = False,
     start: Start = None,
+    console: Console = False,
     prints: Prints = None,
     listen: Listen = None,
     mappings: Mappings = None,
@@ -252,7 +274,18 @@ def container(
             allow_terminate=allow_terminate or None,
         )
         wish = DebugAttachment(metadata=Metadata(name=secrets.token_hex(16)), spec=spec)
-        ways = _Ways(start, prints, listen, mappings, program, timeout, read_only, as_json)
+        ways = _Ways(
+            With.CONSOLE if console else start,
+            prints,
+            listen,
+            mappings,
+            program,
+            timeout,
+            read_only,
+            as_json,
+            server,
+            config,
+        )
         _pursue(squash, _plan(wish, ways), chooser)
 
 
@@ -283,6 +316,8 @@ def _plan(wish: DebugRequest | DebugAttachment, ways: _Ways) -> "Plan":
         raise typer.BadParameter("cannot be together with --json: both write to the terminal", param_hint="--with")
     if unknown := [name for name in ways.prints or () if name not in names()]:
         raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(names())}", param_hint="--print")
+    if ways.start is With.CONSOLE and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise typer.BadParameter("needs a terminal; in a script take `squashctl console ID`", param_hint="--console")
     started = PROGRAMS.get(ways.start or "")
     if started:
         started.check()
@@ -293,10 +328,19 @@ def _plan(wish: DebugRequest | DebugAttachment, ways: _Ways) -> "Plan":
         send=ways.send,
         timeout=ways.timeout,
         start=started,
+        console=_console(ways) if ways.start is With.CONSOLE else (),
         prints=tuple(ways.prints or ()) or (("vscode",) if ways.start is With.CODE else ()),
         program=ways.program,
         mappings=tuple(ways.mappings or ()),
     )
+
+
+def _console(ways: _Ways) -> tuple[str, ...]:
+    """The console is a squashctl of its own: it gets the terminal, and what it needs to reach the same coordinator."""
+    flags = ["--server", ways.server] if ways.server else []
+    flags += ["--config", str(ways.config)] if ways.config else []
+    flags += ["--read-only"] if ways.read_only else []
+    return sys.argv[0], "console", *flags
 
 
 def _pursue(squash: Front, plan: "Plan", chooser: "Chooser") -> None:

@@ -36,6 +36,29 @@ def release(id: Id, server: Server = None, config: Config = None, as_json: Json 
             squash.output.lines(f"{name} was over already: {after.status.reason or after.status.state}")
 
 
+def ready(id: Id, server: Server = None, config: Config = None, as_json: Json = False) -> None:
+    """Say by hand that you are ready, so that the held request goes on to the debugger.
+
+    With `--hold-until ready` squash sees in the debugger's protocol when your breakpoints are set. This is for clients
+    in which it cannot, or when you want none.
+    """
+    with front(server, config, as_json) as squash:
+        from squash.cli.ids import find  # noqa: PLC0415 - slow to import
+        from squash.client import ready_attachment  # noqa: PLC0415
+
+        found = find(squash.client, id)
+        name = found.name
+        if isinstance(found, DebugRequest):
+            if not found.status.debug_attachment_ref:
+                raise SquashError(Reason.ILLEGAL_STEP, f"nothing is held for debug request {name} yet")
+            name = found.status.debug_attachment_ref
+        after = squash.client.send(ready_attachment(name))
+        if as_json:
+            squash.output.document(after)
+        else:
+            squash.output.lines(f"{name} is ready: its request goes on")
+
+
 def delete(
     ids: Annotated[
         list[str],

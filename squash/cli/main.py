@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from squash import __version__
-from squash.cli import audit, connect, debug, debugging, ending, listing, ticket, token
+from squash.cli import audit, connect, debug, debugging, ending, explain, listing, status, ticket, token
 from squash.cli.console import command
 from squash.cli.exits import Exit
 from squash.cli.output import Output
@@ -122,6 +122,17 @@ app.command(
     ),
 )(audit.audit)
 app.add_typer(ticket.app)
+app.command("ready", epilog=_examples("squashctl ready 5f3c"))(ending.ready)
+app.command(
+    "explain",
+    epilog=_examples(
+        "squashctl explain",
+        "squashctl explain 5f3c",
+        "squashctl explain 4bf92f3577b34da6a3ce929d0e0e4736",
+        "squashctl explain 'no_match; reason=no_pending_request'",
+    ),
+)(explain.explain)
+app.command("status", epilog=_examples("squashctl status", "squashctl status --json | jq .healthy"))(status.status)
 app.command("version")(listing.version)
 app.add_typer(token.app, name="token")
 token.app.command(

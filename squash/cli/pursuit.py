@@ -52,6 +52,8 @@ class Plan:
     timeout: float | None = None
     """Seconds until a client must be able to connect; None: as long as it takes."""
     start: Program | None = None
+    console: tuple[str, ...] = ()
+    """The command that debugs in this terminal; it gets the attachment's name."""
     prints: tuple[str, ...] = ()
     """Editors whose configurations are shown; empty: of all that fit."""
     program: str = ""
@@ -72,6 +74,8 @@ class Pursuit:
         self._over = False
         """The attachment has come to its end by itself."""
         self._local: LocalEnd | None = None
+        self._opened = False
+        """A client can connect, and has been told so."""
         self._tasks: list[asyncio.Task[Any]] = []
         self._stop: asyncio.Future[Exit]
         self._has_terminal = False
@@ -112,7 +116,7 @@ class Pursuit:
         self._stop.set_result(Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED)
 
     def _late(self) -> None:
-        if not self._local and not self._stop.done():
+        if not self._opened and not self._stop.done():
             self._stop.set_result(Exit.TIMEOUT)
 
     # -- from the wish to the session ---------------------------------------------------------------
@@ -126,7 +130,7 @@ class Pursuit:
                 if _is_over(now):
                     self._over = True
                     return self._judged(now)
-                if now.status.debug_server_address and not self._local:
+                if now.status.debug_server_address and not self._opened:
                     await self._open(now)
         except SquashError as error:
             return error
@@ -209,7 +213,7 @@ class Pursuit:
         if reason is Reason.PROCESS_AMBIGUOUS:
             return AmbiguousError(now)
         message = status.message or reason.meaning
-        served = self._local is not None and self._local.served > 0
+        served = self._local.served > 0 if self._local else self._opened
         if served and reason in (Reason.CLIENT_GONE, Reason.ENDED):
             self._telling.event("over", f"over: {message}", reason=reason, message=message)
             return None
@@ -219,6 +223,10 @@ class Pursuit:
 
     async def _open(self, now: DebugAttachment) -> None:
         """Opens the local end, and tells of it or starts the program."""
+        self._opened = True
+        if self._plan.console:
+            self._tasks.append(spawn(self._run([*self._plan.console, now.name]), "console"))
+            return
         sock = bind(self._plan.listen, "--listen")
         address = Address(*sock.getsockname()[:2])
         plan = self._plan

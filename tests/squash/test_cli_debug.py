@@ -242,6 +242,24 @@ async def test_gdb_on_a_terminal(desk: Desk, caller: Caller) -> None:
     await in_thread(free, pod)
 
 
+async def test_the_console_on_a_terminal(desk: Desk, caller: Caller) -> None:
+    desk.world.agent()
+    pod = await in_thread(desk.street.pod, "pricing")
+    with desk.terminal("image", pod.image, "--console", "--url", pod.url + CART) as terminal:
+        await in_thread(terminal.until, "x-squash-debug: 1")
+        answer = spawn(caller.get(pod.url + CART), "marked request")
+        await in_thread(terminal.until, "(squash)")
+        terminal.enter(f"break {PRICING}:{line_of(PRICING, PRICING_LINE)}")
+        await in_thread(terminal.until, "1 break ")
+        terminal.enter("continue")
+        await in_thread(terminal.until, "pricing.py:")
+        terminal.enter("quit")
+        assert await in_thread(terminal.end) == 0
+    assert result(await answer).outcome is Outcome.ATTACHED
+    desk.nothing_left()
+    await in_thread(free, pod)
+
+
 async def test_several_containers_are_a_question_on_a_terminal(desk: Desk) -> None:
     desk.world.agent()
     for name in ("one", "two"):
@@ -324,6 +342,7 @@ async def test_a_program_of_another_protocol_is_refused_in_words(desk: Desk) -> 
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
+        (["--console"], "needs a terminal; in a script take `squashctl console ID`"),
         (["--with", "gdb", "--json"], "cannot be together with --json"),
         (["--print", "notepad"], "'notepad' is not one of chrome, clion,"),
         (["--map", "here"], "'here' is no pair of directories"),
