@@ -24,6 +24,7 @@ def test_debug_request_makes_one(ctl: Ctl, board: Coordinator) -> None:
         "process_name": "shop",
         "hold_until": "ready",
         "ttl": 5400.0,
+        "owner": person(),
     }
     assert board.http.get(f"/api/v2/debugrequest/{made['metadata']['name']}").json() == made
 
