@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from bench import attach, coordinator, crowd, envoy, facts, holds, memory, report
+from bench import attach, coordinator, crowd, envoy, facts, holds, memory, report, tunnel
 from bench.bars import ROWS
 from bench.measure import QUICK, BenchError, Effort, Measurement, Subject, Tell
 from demo.world import StartError
@@ -30,6 +30,7 @@ SUBJECTS: dict[str, Subject] = {
     "holds": holds.measure,
     "crowd": crowd.measure,
     "coordinator": coordinator.measure,
+    "tunnel": tunnel.measure,
     "memory": memory.measure,
     "attach": attach.measure,
 }

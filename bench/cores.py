@@ -52,3 +52,9 @@ def cpu_seconds(pid: int) -> float:
     """Processor time that a living process has used so far (proc(5), fields utime and stime)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def busy_seconds() -> float:
+    """Processor time that all processes of the machine have used so far (proc(5), first line of /proc/stat)."""
+    user, nice, system = Path("/proc/stat").read_text().split(maxsplit=4)[1:4]
+    return (int(user) + int(nice) + int(system)) / TICKS

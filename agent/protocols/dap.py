@@ -1,7 +1,8 @@
 """The Debug Adapter Protocol between a client and its debug server.
 
-Messages are passed on as they are while nothing was said on anybody's behalf. Afterwards those for the client are
-numbered anew, for their numbers must go up by one; what the server asks by a new number is answered by its own.
+Messages are passed on as they are while nothing was said on anybody's behalf; what the server says once the gate is
+open, and while no answer is waited for, even unread. Afterwards those for the client are numbered anew, for their
+numbers must go up by one; what the server asks by a new number is answered by its own.
 """
 
 import msgspec
@@ -17,7 +18,7 @@ from agent.protocols.dap_messages import (
 )
 from agent.protocols.interpreter import Event, Flow, Interpreter, Kept
 from agent.terms import ORDINARY, Terms
-from squash.dap import Reader, ViolationError, frame, header, message
+from squash.dap import Reader, Skimmer, ViolationError, frame, header, message
 from squash.model import Action
 from squash.reasons import Reason
 
@@ -38,6 +39,7 @@ class Dap(Interpreter):
         super().__init__(terms, kept)
         self._client = Reader()
         self._server = Reader()
+        self._skimmer = Skimmer()
         self._shift = 0
         """By how much the numbers that the client sees are ahead of the server's."""
         self._last = 0
@@ -97,7 +99,7 @@ class Dap(Interpreter):
     # -- server to client ---------------------------------------------------------------------------
 
     def _server_says(self, data: bytes, flow: Flow) -> None:
-        for raw in self._server.feed(data):
+        for raw in self._server.feed(self._pass_by(data, flow)):
             said = decode(raw)
             asked = self._open.get(said.request_seq) if said.type == "response" else None
             if asked:
@@ -108,6 +110,25 @@ class Dap(Interpreter):
             else:
                 self._deliver(said, raw, asked, flow)
             self.ready = self.ready or (self._configured and not self._gated())
+
+    def _pass_by(self, data: bytes, flow: Flow) -> bytes:
+        """Passes on at once, also parts of messages, while nothing is looked for or changed; returns the rest.
+
+        A message that is under way when that changes is none that anybody waits for: it was there before.
+        """
+        nothing = self.ready and not (self._open or self._shift or self.terms.read_only)
+        if not nothing and self._skimmer.between:
+            return data
+        data = self._server.take() + data
+        try:
+            length, ended = self._skimmer.skim(data, further=nothing)
+        except ViolationError:
+            flow.client.append(data)
+            raise
+        # Numbers go up by one, so that there is no need to look at each.
+        self._last += ended
+        flow.client.append(data[:length])
+        return data[length:]
 
     def _deliver(self, said: Message, raw: bytes, asked: Message | None, flow: Flow) -> None:
         terminated = asked is not None and asked.command.lower() == "terminate"
@@ -192,6 +213,8 @@ class Dap(Interpreter):
         return self._client.unread(), self._server.unread()
 
     def last_words(self, words: str) -> bytes:
+        if not self._skimmer.between:
+            return b""  # nothing can be said in the middle of a message
         said = _output(self._number(), words)
         return said + message(seq=self._number(), type="event", event="terminated", body={})
 

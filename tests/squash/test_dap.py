@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squash.dap import MAX_HEADERS, MAX_MESSAGE, Reader, ViolationError, decode, frame, message
+from squash.dap import MAX_HEADERS, MAX_MESSAGE, Reader, Skimmer, ViolationError, decode, frame, message
 
 MESSAGES = st.lists(st.dictionaries(st.text(max_size=8), st.integers() | st.text(max_size=20), max_size=4), max_size=6)
 SAFE = -(2**63), 2**64 - 1
@@ -92,3 +92,44 @@ def test_what_is_written_is_what_is_read(messages: list[dict[str, object]]) -> N
 def test_what_is_no_object_is_no_message(raw: bytes) -> None:
     with pytest.raises(ViolationError):
         decode(raw)
+
+
+@given(st.lists(st.binary(max_size=80), max_size=8), st.lists(st.integers(1, 50), min_size=1, max_size=5))
+def test_skimming_finds_where_each_message_ends(bodies: list[bytes], sizes: list[int]) -> None:
+    skimmer, wire, at, count = Skimmer(), b"".join(map(frame, bodies)), 0, 0
+    ends = [len(b"".join(map(frame, bodies[: number + 1]))) for number in range(len(bodies))]
+    for piece in pieces(wire, sizes):
+        length, ended = skimmer.skim(piece, further=True)
+        assert length == len(piece)
+        at, count = at + length, count + ended
+        assert count == sum(end <= at for end in ends)
+        assert skimmer.between == (at in ends)
+
+
+@given(st.binary(max_size=80), st.binary(max_size=80), st.integers(1, 50))
+def test_skimming_no_further_stops_at_the_end_of_the_message_under_way(one: bytes, next: bytes, size: int) -> None:
+    skimmer, wire = Skimmer(), frame(one) + frame(next)
+    assert skimmer.skim(wire, further=False) == (0, 0)
+    begun = min(size, len(frame(one)))
+    _, before = skimmer.skim(wire[:begun], further=True)
+    rest = len(frame(one)) - begun
+    assert skimmer.skim(wire[begun:], further=False) == (rest, int(rest > 0))
+    assert skimmer.between
+    assert before == int(not rest)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=20))
+def test_skimming_garbage_is_refused_or_goes_on(given: list[bytes]) -> None:
+    skimmer = Skimmer()
+    try:
+        for data in given:
+            assert skimmer.skim(data, further=True)[0] == len(data)
+    except ViolationError:
+        return
+
+
+def test_what_is_unread_can_be_taken_over() -> None:
+    reader, wire = Reader(), frame(b"{}") + frame(b"[1, 2]")
+    assert list(reader.feed(wire[:-3])) == [b"{}"]
+    assert reader.take() == frame(b"[1, 2]")[:-3]
+    assert list(reader.feed(frame(b"3"))) == [b"3"]

@@ -126,6 +126,64 @@ def test_it_does_not_care_how_the_bytes_are_cut(sizes: list[int]) -> None:
     assert ready(session)
 
 
+# -- what nobody waits for ------------------------------------------------------------------------------
+
+
+def begun() -> Dap:
+    """A session whose gate is open; the last number is 6."""
+    session = Dap()
+    session.from_client(DONE)
+    session.from_server(DONE_DONE)
+    assert ready(session)
+    return session
+
+
+def test_once_ready_parts_of_messages_pass_at_once() -> None:
+    session, said = begun(), event(7, "output", output="x" * 1000)
+    for piece in cut(said, [100]):
+        assert session.from_server(piece).client == [piece]
+    told, _ = messages(session.last_words("bye"))
+    assert told["seq"] == 8
+
+
+def test_nothing_is_said_in_the_middle_of_a_message() -> None:
+    session = begun()
+    session.from_server(event(7, "output")[:-1])
+    assert session.last_words("bye") == b""
+
+
+@unhurried
+@given(st.integers(0, 200), st.lists(st.integers(1, 60), min_size=1))
+def test_an_answer_that_is_waited_for_is_found_behind_what_passes(early: int, sizes: list[int]) -> None:
+    session, before = begun(), event(7, "output", output="y" * 50) + event(8, "continued", threadId=1)
+    passed = b"".join(session.from_server(before[:early]).client)
+    session.from_client(request(3, "terminate"))
+    done = response(9, 3, "disconnect")
+    for piece in cut(before[early:] + done, sizes):
+        passed += b"".join(session.from_server(piece).client)
+    *others, answer, over = messages(passed)
+    assert [said["seq"] for said in others] == [7, 8]
+    assert (answer["seq"], answer["request_seq"], answer["command"]) == (9, 3, "terminate")
+    assert (over["seq"], over["event"]) == (10, "terminated")
+
+
+@unhurried
+@given(st.lists(st.binary(max_size=200) | st.sampled_from([SET_DONE, DONE_DONE]), max_size=9))
+def test_once_ready_garbage_is_never_lost_and_never_a_crash(pieces: list[bytes]) -> None:
+    session = begun()
+    passed = b"".join(b"".join(session.from_server(piece).client) for piece in pieces)
+    assert passed == b"".join(pieces)
+
+
+def test_who_only_looks_hears_nothing_unread() -> None:
+    session = Dap(LOOKING)
+    session.from_client(DONE)
+    session.from_server(DONE_DONE)
+    assert ready(session)
+    assert session.from_server(event(7, "output")[:-1]).client == []
+    assert session.from_server(b"Content-Length: 1\r\n\r\nx").over
+
+
 # -- the end of the process -----------------------------------------------------------------------------
 
 
