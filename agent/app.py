@@ -29,7 +29,10 @@ async def run(settings: AgentSettings) -> None:
     credentials = Credentials.of(settings.server_url, settings)
     check_debug_listen(settings)
     places = Places(settings.runtime_dir)
-    async with AsyncClient(settings.server_url, credentials=credentials) as client:
+    async with (
+        AsyncClient(settings.server_url, credentials=credentials) as client,
+        AsyncClient(settings.server_url, credentials=credentials) as renewals,
+    ):
         tools = Tools(
             agent=places.identity,
             settings=settings,
@@ -44,7 +47,7 @@ async def run(settings: AgentSettings) -> None:
         auditing = spawn(tools.audit.run(), "audit")
         loop = Loop(tools)
         work = spawn(loop.run(), "loop")
-        lease = Lease(client, describe(places.identity, settings.node, tools.debuggers), loop.let_go_unwatched)
+        lease = Lease(renewals, describe(places.identity, settings.node, tools.debuggers), loop.let_go_unwatched)
         renewing = spawn(lease.run(), "lease")
         tunnel = spawn(Tunnel(settings.server_url, places.identity, loop.door, credentials).run(), "tunnel")
         for number in (signal.SIGTERM, signal.SIGINT):

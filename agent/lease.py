@@ -10,6 +10,7 @@ from squash.client import AsyncClient
 from squash.errors import ApiError, UnreachableError
 from squash.logs import Log
 from squash.model import Agent
+from squash.tasks import spawn
 
 TTL = 12.0
 """Seconds after which the coordinator takes an agent for lost: those that a busy machine may keep it from renewing."""
@@ -25,7 +26,10 @@ def describe(name: str, node: str, debuggers: Iterable[str]) -> Agent:
 
 
 class Lease:
-    """`let_go` is called again and again while the lease has run out: by then the coordinator has given us up."""
+    """`let_go` is called again and again while the lease has run out: by then the coordinator has given us up.
+
+    `client` should be the lease's own: renewals are not to stand behind whatever else is sent.
+    """
 
     def __init__(self, client: AsyncClient, agent: Agent, let_go: Callable[[], None]) -> None:
         self._client = client
@@ -34,15 +38,20 @@ class Lease:
         self._log = Log("lease", agent=agent.name)
         self._until = asyncio.get_running_loop().time() + TTL
         self._lost = False
+        self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Renews until cancelled."""
-        while True:
-            asked = asyncio.get_running_loop().time()
-            if await self._renewed():
-                self._until = asked + TTL
-            self._look()
-            await asyncio.sleep(RENEW)
+        try:
+            while True:
+                # Does not wait for the one before: an answer that comes late, but within the lease, is good too.
+                task = spawn(self._renew(), "renewal of the lease")
+                self._under_way.add(task)
+                task.add_done_callback(self._under_way.discard)
+                await asyncio.sleep(RENEW)
+                self._look()
+        finally:
+            await self._stop()
 
     async def give_up(self) -> None:
         """Nobody needs to wait for the lease to run out."""
@@ -51,9 +60,22 @@ class Lease:
         except (UnreachableError, ApiError) as error:
             self._log.info("could not say goodbye", error=error.message)
 
+    async def _stop(self) -> None:
+        under_way = list(self._under_way)
+        for task in under_way:
+            task.cancel()
+        if under_way:
+            await asyncio.wait(under_way)
+
+    async def _renew(self) -> None:
+        asked = asyncio.get_running_loop().time()
+        if await self._renewed():
+            self._until = max(self._until, asked + TTL)
+            self._look()
+
     async def _renewed(self) -> bool:
         try:
-            await self._client.send(renew_agent(self._agent), RENEW)
+            await self._client.send(renew_agent(self._agent), TTL)
         except UnreachableError:
             return False
         except ApiError as error:

@@ -5,6 +5,8 @@ name part when absent. Children inherit the environment, so a container may have
 name that is too long or not printable text is passed over.
 """
 
+import asyncio
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -54,3 +56,25 @@ def scan() -> Iterator[LocalProcess]:
     """Every process of every local container, oldest first. Costs about a millisecond per hundred processes."""
     found = (read(pid) for pid in procfs.pids())
     yield from sorted((process for process in found if process), key=lambda p: (p.start_time, p.pid))
+
+
+class Scanner:
+    """Scans off the event loop, once for everybody who asks meanwhile.
+
+    A thread of its own for each would starve the loop, which competes with all of them for the interpreter.
+    """
+
+    def __init__(self) -> None:
+        self._scanning = asyncio.Lock()
+        self._found: list[LocalProcess] = []
+        self._began = float("-inf")
+
+    async def scan(self) -> list[LocalProcess]:
+        """Every process of every local container, oldest first, seen by a scan that began after this call."""
+        called = time.monotonic()
+        async with self._scanning:
+            if self._began <= called:
+                began = time.monotonic()
+                self._found = await asyncio.to_thread(lambda: list(scan()))
+                self._began = began
+            return self._found

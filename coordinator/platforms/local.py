@@ -1,15 +1,13 @@
 """The platform `local`: plain processes whose environment names their pod and image (see `squash.local`)."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from coordinator.platforms import Container, text
 from coordinator.platforms.choice import choose, shortened
-from squash import local
 from squash.errors import ApiError
-from squash.local import LocalProcess
+from squash.local import LocalProcess, Scanner
 from squash.model import Container as KnownContainer
 from squash.reasons import Reason
 from squash.settings import CoordinatorSettings
@@ -27,18 +25,16 @@ class LocalPlatform:
         self._node = settings.node
         self._mesh_proxies = frozenset(settings.mesh_proxies)
         self._found: dict[_Wanted, tuple[LocalProcess, float]] = {}
-        self._scanning = asyncio.Lock()
-        self._scanned: list[LocalProcess] = []
-        self._scan_began = float("-inf")
+        self._scanner = Scanner()
 
     async def locate(self, attachment: Mapping[str, Any]) -> Container:
         wanted = _wanted(attachment)
-        process = self._remembered(wanted) or self._search(wanted, await self._processes())
+        process = self._remembered(wanted) or self._search(wanted, await self._scanner.scan())
         completed = {**attachment, "pod": process.pod, "namespace": process.namespace, "container": process.container}
         return Container(process.image, self._node, completed)
 
     async def containers(self) -> list[KnownContainer]:
-        found = {p[2:]: p for p in reversed(await self._processes())}
+        found = {p[2:]: p for p in reversed(await self._scanner.scan())}
         return [self._known(process) for process in sorted(found.values(), key=lambda p: p[2:])]
 
     def _known(self, process: LocalProcess) -> KnownContainer:
@@ -50,16 +46,6 @@ class LocalPlatform:
         process, since = self._found.get(wanted, (None, 0.0))
         fresh = wanted[2] is not None or time.monotonic() - since < FRESH
         return process if process and fresh and process.alive else None
-
-    async def _processes(self) -> list[LocalProcess]:
-        """Everything that runs, seen by a scan that began after this call; many callers share one scan."""
-        called = time.monotonic()
-        async with self._scanning:
-            if self._scan_began <= called:
-                began = time.monotonic()
-                self._scanned = await asyncio.to_thread(lambda: list(local.scan()))
-                self._scan_began = began
-            return self._scanned
 
     def _search(self, wanted: _Wanted, processes: list[LocalProcess]) -> LocalProcess:
         pod, namespace, named = wanted

@@ -1,17 +1,53 @@
 """The agent's lease, with a real coordinator that comes and goes."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
+from agent import lease
+from agent.lease import Lease
 from demo.world import World
 from squash.calls import get_attachment, list_agents
-from squash.client import Client
+from squash.client import AsyncClient, Client
 from squash.model import Agent, Phase, State
 from squash.reasons import Reason
+from squash.tasks import spawn
 from tests.agent.test_agent import attach, eventually, phase_of, service, threads
 
 
 def agents(client: Client) -> list[Agent]:
     return client.send(list_agents())
+
+
+class Slow(AsyncClient):
+    """A client whose coordinator answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.asked: list[asyncio.Future[None]] = []
+        self.enough = asyncio.Event()
+
+    async def send(self, call: Any, timeout: float | None = None) -> Any:
+        self.asked.append(asyncio.get_running_loop().create_future())
+        if len(self.asked) == 3:
+            self.enough.set()
+        await self.asked[-1]
+
+
+async def test_renewals_do_not_wait_for_late_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW", 0.01)
+    let_go: list[int] = []
+    async with Slow() as client:
+        renewed = Lease(client, Agent(name="a", node="here"), lambda: let_go.append(1))
+        renewing = spawn(renewed.run(), "lease")
+        await client.enough.wait()
+        client.asked[0].set_result(None)
+        renewing.cancel()
+        await asyncio.wait({renewing})
+        assert renewing.cancelled()
+        assert not let_go
+        assert all(each.done() for each in client.asked), "nothing is renewed any more after the end"
 
 
 def test_it_is_listed_while_it_lives(world: World) -> None:

@@ -1,5 +1,7 @@
 """The platform `local`: which processes count as containers."""
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,7 +30,7 @@ def test_pod_and_image_make_a_container(processes: Processes) -> None:
     process.kill()
     process.wait()
     # It has changed behind the type checker's back.
-    assert not local.LocalProcess(*seen).alive
+    assert not LocalProcess(*seen).alive
     assert found(pod) == []
     assert local.read(process.pid) is None
 
@@ -79,3 +81,19 @@ def test_children_belong_to_it_the_oldest_comes_first(processes: Processes) -> N
 def test_what_the_api_cannot_carry_is_passed_over(processes: Processes, key: str, bad: str) -> None:
     process = processes.run({"SQUASH_POD": uuid4().hex, "SQUASH_IMAGE": "i"} | {key: bad})
     assert local.read(process.pid) is None
+
+
+async def test_who_asks_at_once_shares_a_scan_that_began_after_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    scans: list[int] = []
+
+    def counting() -> Iterator[LocalProcess]:
+        scans.append(len(scans))
+        yield LocalProcess(len(scans), 1, "pod", "default", "app", "app:1")
+
+    monkeypatch.setattr(local, "scan", counting)
+    scanner = local.Scanner()
+    asked = await asyncio.gather(*(scanner.scan() for _ in range(50)))
+    assert len(scans) <= 2
+    assert {process.pid for [process] in asked} <= {1, 2}
+    [later] = await scanner.scan()
+    assert later.pid == len(scans)
