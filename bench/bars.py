@@ -70,6 +70,32 @@ def judge(row: Row, values: Mapping[str, float]) -> Verdict:
     return Verdict.MET if row.bar.holds(values[row.key], limit) else Verdict.MISSED
 
 
+def _front_end_rows() -> tuple[Row, ...]:
+    """The whole bootstrap with Lua has its rows already."""
+    return tuple(
+        Row(f"unmarked.{end}_{way}_ratio", f"the same as {way}_ratio for {what}", bar)
+        for end, what in (
+            ("grpc", "the front end grpc"),
+            ("http", "the front end http"),
+            ("lua_snippet", "the pieces for an Envoy of one's own, whose matcher each request meets, with lua"),
+            ("grpc_snippet", "the pieces, with grpc"),
+            ("http_snippet", "the pieces, with http"),
+        )
+        for way, bar in (("proxied", Bar(Side.AT_LEAST, 0.98)), ("direct", Bar(Side.AT_LEAST, 0.93)))
+    )
+
+
+def _marked_rows() -> tuple[Row, ...]:
+    return tuple(
+        Row(f"marked.{end}_added_p{percent}_ms", f"{what}, front end {end}", Bar(Side.AT_MOST, most))
+        for end in ("lua", "grpc", "http")
+        for percent, what, most in (
+            (50, "by how much a marked request that nobody waits for takes longer than an unmarked one", 3),
+            (99, "the same, the slowest in a hundred of either", 10),
+        )
+    )
+
+
 ROWS = (
     Row(
         "unmarked.proxied_ratio",
@@ -89,6 +115,8 @@ ROWS = (
         Bar(Side.AT_LEAST, 0.93),
     ),
     Row("unmarked.direct_cpu_ratio", "the same in requests per second of Envoy's processor time"),
+    *_front_end_rows(),
+    *_marked_rows(),
     Row(
         "hold.lag_p50_ms",
         "from the PATCH to attached until the upstream has the held request",

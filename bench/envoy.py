@@ -57,8 +57,7 @@ class Pair:
 def measure(effort: Effort, tell: Tell) -> Iterator[Measurement]:
     with World("squash-bench-envoy") as world:
         sidecar = _sidecar(world)
-        answering = without(direct(_config(_FREE, sidecar)))
-        upstream = _start(world, "upstream", answering, cores.plan().upstream)
+        upstream = answering(world)
         proxied = _config(upstream.address, sidecar)
         problems = []
         kinds = (("direct", direct(proxied), ()), ("proxied", proxied, ()), ("baggage", proxied, BAGGAGE))
@@ -69,6 +68,11 @@ def measure(effort: Effort, tell: Tell) -> Iterator[Measurement]:
                 problems.append(f"{kind}: {error}")
         if problems:
             raise BenchError("; ".join(problems))
+
+
+def answering(world: World) -> Child:
+    """An upstream that is fast: an Envoy that answers by itself."""
+    return _start(world, "upstream", without(direct(_config(_FREE, _FREE))), cores.plan().upstream)
 
 
 def direct(config: Config) -> Config:
@@ -85,11 +89,19 @@ def without(config: Config) -> Config:
     """The configuration as it would be if we were not: no filter, none of our routes, no sidecar."""
     changed = _copy(config)
     manager = _manager(changed)
-    manager["http_filters"] = [one for one in manager["http_filters"] if one["name"] != FILTER]
+    manager["http_filters"] = [one for one in manager["http_filters"] if not one["name"].startswith(FILTER)]
     host = _virtual_host(changed)
     host["routes"] = [route for route in host["routes"] if not _ours(route)]
     resources = changed["static_resources"]
     resources["clusters"] = [one for one in resources["clusters"] if one["name"] != SIDECAR]
+    return changed
+
+
+def pasted(config: Config, pieces: Config) -> Config:
+    """An Envoy of one's own with the pieces of `squashctl envoy config --snippet`: every request meets the matchers."""
+    changed, bare = _copy(config), without(config)
+    _manager(changed)["http_filters"] = pieces["http_filters"] + _manager(bare)["http_filters"]
+    _virtual_host(changed)["routes"] = _virtual_host(bare)["routes"] + pieces["routes"]
     return changed
 
 
@@ -100,6 +112,21 @@ def _ours(route: Config) -> bool:
 def _compare(
     world: World, kind: str, config: Config, headers: Sequence[str], effort: Effort, tell: Tell
 ) -> Iterator[Measurement]:
+    pairs = compared(world, kind, config, headers, effort, tell)
+    yield middle(f"unmarked.{kind}_ratio", "", ratios(pairs), pairs=[asdict(pair) for pair in pairs])
+    yield middle(f"unmarked.{kind}_cpu_ratio", "", cpu_ratios(pairs))
+
+
+def ratios(pairs: Sequence[Pair]) -> list[float]:
+    return [pair.ours.per_second / pair.bare.per_second for pair in pairs if pair.calm]
+
+
+def cpu_ratios(pairs: Sequence[Pair]) -> list[float]:
+    return [pair.ours.per_cpu_second / pair.bare.per_cpu_second for pair in pairs if pair.calm]
+
+
+def compared(world: World, kind: str, config: Config, headers: Sequence[str], effort: Effort, tell: Tell) -> list[Pair]:
+    """Runs of an Envoy with this configuration and of one without us. Raises BenchError for too few calm ones."""
     pairs: list[Pair] = []
     for start in range(STARTS):
         ours = _start(world, f"{kind}-ours", config, cores.plan().measured)
@@ -109,17 +136,13 @@ def _compare(
             tell(f"{kind}, start {start + 1} of {STARTS}: {pair.ours.per_second:.0f}/s : {pair.bare.per_second:.0f}/s")
         for child in (ours, bare):
             child.stop()
-    calm = [pair for pair in pairs if pair.calm]
-    if len(calm) < LEAST:
+    calm = sum(pair.calm for pair in pairs)
+    if calm < LEAST:
         raise BenchError(
-            f"only {len(calm)} of {len(pairs)} pairs of runs were undisturbed: other programs had Envoy's core; "
+            f"only {calm} of {len(pairs)} pairs of runs were undisturbed: other programs had Envoy's core; "
             "try again when the machine has less to do"
         )
-    notes = {"pairs": [asdict(pair) for pair in pairs], "disturbed": len(pairs) - len(calm)}
-    yield middle(f"unmarked.{kind}_ratio", "", [pair.ours.per_second / pair.bare.per_second for pair in calm], **notes)
-    yield middle(
-        f"unmarked.{kind}_cpu_ratio", "", [pair.ours.per_cpu_second / pair.bare.per_cpu_second for pair in calm]
-    )
+    return pairs
 
 
 def _pairs(ours: Child, bare: Child, headers: Sequence[str], effort: Effort) -> Iterator[Pair]:
