@@ -11,7 +11,7 @@ from typing import Any
 from bench import cores
 from bench.measure import BenchError, Effort, Measurement, Tell, middle
 from demo.world import Child, World
-from envoy_filter.envoy import EnvoySettings, bootstrap
+from envoy_filter.envoy import ARMED, EnvoySettings, bootstrap
 from envoy_filter.front_end import FILTER, SIDECAR
 from envoy_filter.yaml import plain
 from squash.options import Address
@@ -79,7 +79,7 @@ def direct(config: Config) -> Config:
     """Has Envoy answer unmarked requests by itself."""
     changed = _copy(config)
     for route in _virtual_host(changed)["routes"]:
-        if "headers" not in route["match"] and route["route"]["cluster"] != SIDECAR:
+        if "headers" not in route["match"] and not _ours(route):
             del route["route"]
             route["direct_response"] = {"status": 200, "body": {"inline_string": "ok\n"}}
     return changed
@@ -93,7 +93,9 @@ def without(config: Config) -> Config:
     host = _virtual_host(changed)
     host["routes"] = [route for route in host["routes"] if not _ours(route)]
     resources = changed["static_resources"]
-    resources["clusters"] = [one for one in resources["clusters"] if one["name"] != SIDECAR]
+    resources["clusters"] = [one for one in resources["clusters"] if one["name"] not in (SIDECAR, ARMED)]
+    for key in ("node", "layered_runtime"):
+        del changed[key]
     return changed
 
 
@@ -106,7 +108,8 @@ def pasted(config: Config, pieces: Config) -> Config:
 
 
 def _ours(route: Config) -> bool:
-    return FILTER in route.get("typed_per_filter_config", {}) or route.get("route", {}).get("cluster") == SIDECAR
+    cluster = route.get("route", {}).get("cluster")
+    return FILTER in route.get("typed_per_filter_config", {}) or cluster in (SIDECAR, ARMED)
 
 
 def _compare(

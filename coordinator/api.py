@@ -29,7 +29,7 @@ from coordinator.tunnel import Meeting, Tunnel, guarded, upgrade_needed
 from coordinator.waiting import Key
 from squash import __version__
 from squash.errors import ApiError
-from squash.model import AttachmentPatch, Changes, Coordinator, DebugAttachment, DebugRequest
+from squash.model import AttachmentPatch, Changes, Coordinator, DebugAttachment, DebugRequest, Wishes
 from squash.reasons import Reason
 from squash.settings import CoordinatorSettings
 from squash.tasks import spawn
@@ -232,6 +232,18 @@ class Api:
         return answer(self._service.tickets.rotate(revoke=query.flag(request, "revoke")))
 
     # -- what runs ----------------------------------------------------------------------------------
+
+    async def watch_triggers(self, request: Request) -> Response:
+        image, namespace = await self._service.place(query.facts(request, ("pod", "namespace", "container")))
+        since = request.query_params.get("since")
+
+        def look(_: int = 0) -> Wishes | None:
+            now = self._service.wishes(image, namespace)
+            return now if now.revision != since else None
+
+        if not self._waits(request):
+            return answer(self._service.wishes(image, namespace))
+        return answer(look() or await self._wait(request, [("trigger", image)], look))
 
     async def list_containers(self, request: Request) -> Response:
         return answer(await self._service.containers(query.facts(request, ("image", "pod", "namespace"))))

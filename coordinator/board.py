@@ -14,16 +14,20 @@ from coordinator.deadlines import Deadlines
 from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
 from coordinator.leases import Lost
 from coordinator.pending import OPEN, Pending
+from squash import trigger
 from squash.errors import ApiError
 from squash.model import (
     AttachmentPatch,
     AttachmentSpec,
     DebugAttachment,
     DebugRequest,
+    Failure,
+    HeldRequest,
     Metadata,
     Phase,
     RequestStatus,
     State,
+    Trigger,
 )
 from squash.reasons import Reason
 
@@ -84,6 +88,14 @@ class Board:
 
     def of_holder(self, holder: str) -> Iterator[DebugAttachment]:
         return (self._attachments[name] for name in self._by_holder.get(holder, ()))
+
+    def wishes(self, image: str, namespace: str | None, now: float) -> Iterator[DebugRequest]:
+        """The debug requests with a trigger that wait for such containers; of each trigger the oldest first."""
+        for kind in (Trigger.FAILURE, Trigger.LATENCY):
+            for name in self._pending.of_image(image, kind):
+                request = self._requests[name]
+                if self._usable(name, now) and request.spec.namespace in (None, "", namespace):
+                    yield request
 
     def next_deadline(self) -> float | None:
         """When `expire` has something to do next (unix seconds)."""
@@ -176,7 +188,9 @@ class Board:
         return Decision(tuple(self._removal(name)), None)
 
     def create_request(self, wanted: DebugRequest, now: float) -> Decision[DebugRequest]:
-        """Raises ApiError 409 for a taken name."""
+        """Raises ApiError 409 for a taken name, 422 for terms that do not go together."""
+        if wrong := trigger.problem(wanted.spec):
+            raise ApiError(422, Reason.INVALID, wrong)
         name = wanted.metadata.name or self._new_name()
         if name in self._requests:
             raise ApiError(409, Reason.NAME_TAKEN, f"there is a debug request {name!r} already")
@@ -260,7 +274,12 @@ class Board:
         elif name not in self._pending:
             spec = after.spec
             self._pending.add(
-                name, spec.image, spec.debugger or OPEN, spec.process_name or OPEN, spec.namespace or OPEN
+                name,
+                spec.image,
+                spec.debugger or OPEN,
+                spec.process_name or OPEN,
+                spec.namespace or OPEN,
+                spec.trigger or Trigger.MARK,
             )
         self._deadlines.set(("request", name), self._deadline(after) if after else None)
 
@@ -273,6 +292,7 @@ class Board:
             spec.process_name or OPEN,
             lambda name: self._usable(name, now) and _meant(self._requests[name], spec),
             _namespace(spec),
+            spec.trigger or Trigger.MARK,
         )
         if name is not None:
             return self._requests[name]
@@ -296,7 +316,7 @@ class Board:
 
     def _why_none(self, spec: AttachmentSpec, now: float) -> str:
         others = []
-        for name in self._pending.of_image(spec.image or ""):
+        for name in self._pending.of_image(spec.image or "", spec.trigger or Trigger.MARK):
             if self._usable(name, now):
                 asked = self._requests[name].spec
                 others.append(_wish(asked.debugger, asked.process_name, asked.namespace))
@@ -343,12 +363,20 @@ def _regroup(groups: dict[str, dict[str, None]], group: str | None, name: str, t
 
 def _meant(request: DebugRequest, spec: AttachmentSpec) -> bool:
     """A request held with a ticket is for a debug request of the ticket's developer, or for the one that it names."""
+    if spec.trigger not in (None, Trigger.MARK):
+        return _set_off(request, spec)
     if spec.ticket_id is None:
         return True
     named = spec.debug_request == request.name
     return (named or spec.debug_request is None) and request.spec.owner in (
         (None, spec.owner) if named else (spec.owner,)
     )
+
+
+def _set_off(request: DebugRequest, spec: AttachmentSpec) -> bool:
+    """Whether the answer that made a request be held is what the debug request waits for."""
+    held = spec.held or HeldRequest()
+    return trigger.misfit(request.spec, held.method or "", held.path or "", spec.failure or Failure()) is None
 
 
 def _namespace(spec: AttachmentSpec) -> str:

@@ -8,7 +8,7 @@ from coordinator.openapi import OPERATIONS
 from coordinator.operation import JSON, Operation, Parameter
 from squash import __version__
 from squash.access import Role
-from squash.model import NAME_PATTERN, PYTHON_ALONE, Refusal
+from squash.model import PYTHON_ALONE, Refusal
 from squash.reasons import Reason
 
 _REF = "#/components/schemas/{name}"
@@ -48,12 +48,12 @@ def document() -> bytes:
 
 
 def _for_every_dialect(value: Any) -> Any:
-    """The same with the name pattern as other dialects know it: the part for Python alone left out (squash.model)."""
+    """The same with patterns as other dialects know them: the part for Python alone left out (squash.model)."""
     if isinstance(value, dict):
         return {key: _for_every_dialect(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_for_every_dialect(inner) for inner in value]
-    return NAME_PATTERN.removesuffix(PYTHON_ALONE) if value == NAME_PATTERN else value
+    return value.removesuffix(PYTHON_ALONE) if isinstance(value, str) else value
 
 
 def _describe(operation: Operation) -> dict[str, Any]:

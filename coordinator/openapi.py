@@ -31,6 +31,7 @@ from squash.model import (
     DebugRequest,
     Sighting,
     State,
+    Wishes,
 )
 from squash.reasons import TICKET_REFUSALS, Reason
 from squash.ticket import IssuedTicket, KeySet, TicketWish
@@ -53,6 +54,8 @@ _IMAGE = Parameter("image", "query", TEXT, "Only containers of this image")
 _POD = Parameter("pod", "query", TEXT, "Only containers of this pod")
 _NAMESPACE = Parameter("namespace", "query", TEXT, "Only containers of this namespace")
 _LIMIT = Parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 999_999_999}, "At most so many")
+_CONTAINER = Parameter("container", "query", TEXT, "Only this container of the pod")
+_WISHES_SINCE = Parameter("since", "query", TEXT, "The revision of the answer before; another one: answer at once")
 _WAITING = (
     Parameter("wait", "query", {"type": "boolean", "default": False}, "A long poll: answer as soon as there is news"),
     Parameter("X-Timeout", "header", {"type": "number", "minimum": 0}, "Seconds after which a long poll ends with 408"),
@@ -203,6 +206,16 @@ OPERATIONS = (
         parameters=(ID,),
         refusals=KEPT,
         roles=DEVELOPER,
+    ),
+    Operation(
+        "watch_triggers",
+        "GET",
+        f"{BASE}/trigger",
+        "The pending debug requests with a trigger that fit a container; with `wait` when they are others",
+        answer=Wishes,
+        parameters=(_POD, _NAMESPACE, _CONTAINER, _WISHES_SINCE, *_WAITING),
+        refusals=_POLL | {404: (Reason.CONTAINER_NOT_FOUND, Reason.CONTAINER_AMBIGUOUS)},
+        roles=frozenset({Role.FILTER}),
     ),
     Operation(
         "list_containers",

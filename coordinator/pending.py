@@ -4,6 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import product
 
+from squash.model import Trigger
+
 OPEN = ""
 """A debugger or process name that was left open."""
 
@@ -14,7 +16,7 @@ class _Any:
 
 _ANY = _Any()
 _Slot = str | _Any
-_Key = tuple[str, _Slot, _Slot, _Slot]
+_Key = tuple[Trigger, str, _Slot, _Slot, _Slot]
 # OrderedDict, because finding the first key of a plain dict walks over all that were removed before it.
 _Bucket = OrderedDict[int, str]
 
@@ -23,12 +25,13 @@ class Pending:
     """Each request lies in four buckets: under its own debugger and process name, and under "any" for each of them.
 
     So the oldest fitting one is always the first of a few buckets. A namespace is never "any" to those that look for
-    one: a request that names a namespace is for that one alone. A fifth bucket has every request for the image.
+    one: a request that names a namespace is for that one alone. A fifth bucket has every request for the image. All of
+    it is once for each trigger, which are never mixed up.
     """
 
     def __init__(self) -> None:
         self._buckets: dict[_Key, _Bucket] = {}
-        self._known: dict[str, tuple[int, tuple[str, str, str, str]]] = {}
+        self._known: dict[str, tuple[int, tuple[Trigger, str, str, str, str]]] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -37,11 +40,20 @@ class Pending:
     def __contains__(self, name: str) -> bool:
         return name in self._known
 
-    def add(self, name: str, image: str, debugger: str, process_name: str, namespace: str = OPEN) -> None:
+    def add(
+        self,
+        name: str,
+        image: str,
+        debugger: str,
+        process_name: str,
+        namespace: str = OPEN,
+        trigger: Trigger = Trigger.MARK,
+    ) -> None:
         """Puts a request behind all others; `OPEN` leaves debugger, process name or namespace to the attachment."""
         self._count += 1
-        self._known[name] = self._count, (image, debugger, process_name, namespace)
-        for key in _keys(image, debugger, process_name, namespace):
+        where = (trigger, image, debugger, process_name, namespace)
+        self._known[name] = self._count, where
+        for key in _keys(*where):
             self._buckets.setdefault(key, OrderedDict())[self._count] = name
 
     def remove(self, name: str) -> None:
@@ -56,7 +68,13 @@ class Pending:
                 del self._buckets[key]
 
     def oldest(
-        self, image: str, debugger: str, process_name: str, usable: Callable[[str], bool], namespace: str = OPEN
+        self,
+        image: str,
+        debugger: str,
+        process_name: str,
+        usable: Callable[[str], bool],
+        namespace: str = OPEN,
+        trigger: Trigger = Trigger.MARK,
     ) -> str | None:
         """The oldest usable request for the image whose debugger and process name do not contradict.
 
@@ -68,19 +86,19 @@ class Pending:
         firsts = (
             next(((number, name) for number, name in bucket.items() if usable(name)), None)
             for slots in product(debuggers, processes, namespaces)
-            if (bucket := self._buckets.get((image, *slots)))
+            if (bucket := self._buckets.get((trigger, image, *slots)))
         )
         found = min((first for first in firsts if first), default=None)
         return found[1] if found else None
 
-    def of_image(self, image: str) -> Iterator[str]:
-        """Every request for the image, oldest first."""
-        return iter(self._buckets.get((image, _ANY, _ANY, _ANY), {}).values())
+    def of_image(self, image: str, trigger: Trigger = Trigger.MARK) -> Iterator[str]:
+        """Every request for the image with this trigger, oldest first."""
+        return iter(self._buckets.get((trigger, image, _ANY, _ANY, _ANY), {}).values())
 
 
-def _keys(image: str, debugger: str, process_name: str, namespace: str) -> Iterator[_Key]:
+def _keys(trigger: Trigger, image: str, debugger: str, process_name: str, namespace: str) -> Iterator[_Key]:
     debuggers: tuple[_Slot, ...] = (debugger, _ANY)
     processes: tuple[_Slot, ...] = (process_name, _ANY)
     for pair in product(debuggers, processes):
-        yield (image, *pair, namespace)
-    yield image, _ANY, _ANY, _ANY
+        yield (trigger, image, *pair, namespace)
+    yield trigger, image, _ANY, _ANY, _ANY

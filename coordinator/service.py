@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from coordinator import trail
+from coordinator import trail, wishes
 from coordinator.board import Board
 from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
 from coordinator.leases import Lost
@@ -35,6 +35,7 @@ from squash.model import (
     DebugAttachment,
     DebugRequest,
     State,
+    Wishes,
 )
 from squash.reasons import Reason
 from squash.ticket import IssuedTicket, TicketWish
@@ -154,6 +155,16 @@ class Service:
                 message = f"debug request {wish.request} is for image {named.image!r}, the ticket for {wish.image!r}"
                 raise ApiError(422, Reason.INVALID, message)
         return self.tickets.issue(wish)
+
+    async def place(self, attachment: Mapping[str, Any]) -> tuple[str, str | None]:
+        """Image and namespace of the container that is meant. Raises ApiError 404, 422."""
+        spec = await located(self._platform, AttachmentSpec(attachment=dict(attachment)))
+        namespace = spec.attachment.get("namespace")
+        return spec.image or "", namespace if isinstance(namespace, str) else None
+
+    def wishes(self, image: str, namespace: str | None) -> Wishes:
+        """The debug requests with a trigger that wait for such containers."""
+        return wishes.told(image, self.board.wishes(image, namespace, time.time()))
 
     async def containers(self, wanted: Mapping[str, str]) -> list[Container]:
         """Those of the platform that have the `image`, `pod` and `namespace` that are wanted."""

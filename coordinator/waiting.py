@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from coordinator.decision import AttachmentChange, Change
+from coordinator.decision import AttachmentChange, Change, RequestChange
+from squash.model import Trigger
 
 T = TypeVar("T")
 Key = tuple[str, str]
-"""A kind (`attachment`, `request`, `node`, `holder`, `any`) and which one of it."""
+"""A kind (`attachment`, `request`, `trigger` with its image, `node`, `holder`, `any`) and which one of it."""
 ANY: Key = ("any", "")
 LOG_LENGTH = 10_000
 """Changes that are remembered for those who ask later: about 2 MB."""
@@ -72,7 +73,7 @@ class Waiting:
             if isinstance(change, AttachmentChange):
                 self._wake(self._remember(change), self._count)
             else:
-                self._wake((("request", change.name),), self._count)
+                self._wake(_request_keys(change), self._count)
 
     async def wait(
         self, keys: Iterable[Key], look: Callable[[int], T | None], seconds: float, hung_up: asyncio.Future[Any]
@@ -129,6 +130,13 @@ class Waiting:
             waiters.discard(waiter)
             if not waiters:
                 del self._waiters[key]
+
+
+def _request_keys(change: RequestChange) -> Iterator[Key]:
+    yield "request", change.name
+    some = change.after or change.before
+    if some and some.spec.trigger not in (None, Trigger.MARK):
+        yield "trigger", some.spec.image
 
 
 class _Waiter:

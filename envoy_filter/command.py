@@ -8,7 +8,7 @@ import typer
 from squash.errors import SettingError
 from squash.options import convert, rows
 
-from .envoy import EnvoySettings, bootstrap, snippet
+from .envoy import EnvoySettings, auto_snippet, bootstrap, snippet
 from .front_end import FilterSettings
 from .shield import shield as shield_pieces
 from .yaml import dump, plain
@@ -36,6 +36,8 @@ def config(
     upstream_protocol: Annotated[str, _option("upstream_protocol", "http1|http2")] = "",
     sidecar: Annotated[str, _option("sidecar", "HOST:PORT")] = "",
     sidecar_cluster: Annotated[str, _option("sidecar_cluster", "NAME")] = "",
+    sidecar_http: Annotated[str, _option("sidecar_http", "HOST:PORT")] = "",
+    auto_debug: Annotated[str, _option("auto_debug", "true|false")] = "",
     admin: Annotated[str, _option("admin", "HOST:PORT")] = "",
     request_timeout: Annotated[str, _option("request_timeout", "SECONDS")] = "",
     attachment_timeout: Annotated[str, _option("attachment_timeout", "SECONDS")] = "",
@@ -56,6 +58,8 @@ def config(
         "upstream_protocol": upstream_protocol,
         "sidecar": sidecar,
         "sidecar_cluster": sidecar_cluster,
+        "sidecar_http": sidecar_http,
+        "auto_debug": auto_debug,
         "admin": admin,
         "request_timeout": request_timeout,
         "attachment_timeout": attachment_timeout,
@@ -67,6 +71,38 @@ def config(
         typer.echo(f"squashctl: {error.message}", err=True)
         raise typer.Exit(2) from error
     _print(rendered, as_json=as_json)
+
+
+@app.command("auto-debug")
+def auto_debug_pieces(
+    front_end: Annotated[str, _option("front_end", "lua|grpc|http")] = "",
+    sidecar: Annotated[str, _option("sidecar", "HOST:PORT")] = "",
+    sidecar_cluster: Annotated[str, _option("sidecar_cluster", "NAME")] = "",
+    sidecar_http: Annotated[str, _option("sidecar_http", "HOST:PORT")] = "",
+    request_timeout: Annotated[str, _option("request_timeout", "SECONDS")] = "",
+    attachment_timeout: Annotated[str, _option("attachment_timeout", "SECONDS")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, without comments.")] = False,
+) -> None:
+    """Print what debug requests with a trigger need in a configuration of your own.
+
+    It goes beside the pieces of `squashctl envoy config --snippet`, given the same flags. A whole bootstrap has it.
+
+    Example: squashctl envoy auto-debug --sidecar 127.0.0.1:8603 > auto-debug.yaml
+    """
+    given = {
+        "front_end": front_end,
+        "sidecar": sidecar,
+        "sidecar_cluster": sidecar_cluster,
+        "sidecar_http": sidecar_http,
+        "request_timeout": request_timeout,
+        "attachment_timeout": attachment_timeout,
+    }
+    try:
+        values = _values({key: value for key, value in given.items() if value})
+    except SettingError as error:
+        typer.echo(f"squashctl: {error.message}", err=True)
+        raise typer.Exit(2) from error
+    _print(auto_snippet(FilterSettings(**values)), as_json=as_json)
 
 
 @app.command()
@@ -84,16 +120,21 @@ def _print(rendered: dict[str, Any], *, as_json: bool) -> None:
     typer.echo(json.dumps(plain(rendered), indent=2) if as_json else dump(rendered), nl=as_json)
 
 
-def _rendered(given: dict[str, str], *, whole: bool) -> dict[str, Any]:
+def _values(given: dict[str, str]) -> dict[str, Any]:
     values = {key: convert(text, _TYPES[key], key, _ROWS[key].flag) for key, text in given.items()}
     if "sidecar" in given and "sidecar_cluster" in given:
         raise SettingError(
             f"sidecar_cluster = {given['sidecar_cluster']!r} cannot be used together with sidecar = "
             f"{given['sidecar']!r}: give one of them"
         )
-    for key in ("upstream", "sidecar"):
+    for key in ("upstream", "sidecar", "sidecar_http"):
         if key in values and values[key].port == 0:
             raise SettingError(f"{key} = {given[key]!r} cannot be used: a port to connect to is from 1 to 65535")
+    return values
+
+
+def _rendered(given: dict[str, str], *, whole: bool) -> dict[str, Any]:
+    values = _values(given)
     if not whole:
         return snippet(FilterSettings(**{key: value for key, value in values.items() if key in _FILTER}))
     for key in ("listen", "upstream"):

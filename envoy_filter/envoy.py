@@ -8,10 +8,13 @@ from squash.mark import BAGGAGE
 from squash.options import Address, setting
 from squash.result import MARK
 
+from . import auto
 from .front_end import BAGGAGE_MARKS, SIDECAR, TYPE, ClusterName, FilterSettings, FrontEnd, filters
 from .yaml import Commented
 
 UPSTREAM = "squash_upstream"
+ARMED = "squash_upstream_armed"
+"""The same service, for requests that come while auto-debug is armed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,9 @@ def bootstrap(settings: EnvoySettings) -> dict[str, Any]:
     """A whole configuration: one listener, the filter, one upstream."""
     clusters = [_upstream_cluster(settings), *_sidecar_clusters(settings)]
     config: dict[str, Any] = {"static_resources": {"listeners": [_listener(settings)], "clusters": clusters}}
+    if settings.auto_debug:
+        clusters += _auto_clusters(settings)
+        config |= _discovering(settings)
     return ({"admin": {"address": _address(settings.admin)}} if settings.admin else {}) | config
 
 
@@ -47,6 +53,25 @@ def snippet(settings: FilterSettings) -> dict[str, Any]:
     return pieces
 
 
+def auto_snippet(settings: FilterSettings) -> dict[str, Any]:
+    """The pieces that auto-debug needs beside those of `snippet`."""
+    pieces: dict[str, Any] = {
+        "bootstrap": Commented("Go into the bootstrap; the node may have another id.", _discovering(settings)),
+        "http_filters": Commented(
+            "Go before the router.", [one | {"disabled": True} for one in auto.filters(settings)]
+        ),
+        "upstream_http_filters": Commented(
+            f"Make a second cluster that leads to your service, by the name {ARMED}, so that only requests which come\n"
+            "while auto-debug is armed have these filters: the `http_filters` of its HttpProtocolOptions.",
+            auto.upstream(settings),
+        ),
+        "routes": Commented("Go before the route that unmarked requests take.", auto.routes(ARMED)),
+    }
+    if clusters := [*_sidecar_clusters(settings), *_sidecar_http_cluster(settings)]:
+        pieces["clusters"] = [one for one in clusters if one["name"] == settings.http_cluster]
+    return pieces
+
+
 def _listener(settings: EnvoySettings) -> dict[str, Any]:
     ours = filters(settings)
     manager = {
@@ -59,6 +84,7 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
         "route_config": {"virtual_hosts": [_virtual_host(settings)]},
         "http_filters": [
             *(one | {"disabled": Commented("The route of marked requests enables it.", True)} for one in ours),
+            *(one | {"disabled": Commented("Auto-debug's routes enable it.", True)} for one in _auto_filters(settings)),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {"@type": TYPE + "envoy.extensions.filters.http.router.v3.Router"},
@@ -90,6 +116,7 @@ def _virtual_host(settings: EnvoySettings) -> dict[str, Any]:
             {"match": {"prefix": "/", "headers": [{"name": MARK, "present_match": True}]}} | holding,
         ),
         {"match": {"prefix": "/", "headers": [{"name": BAGGAGE, "safe_regex_match": BAGGAGE_MARKS}]}} | holding,
+        *(auto.routes(ARMED) if settings.auto_debug else ()),
         {"match": {"prefix": "/"}, "route": {"cluster": UPSTREAM}},
         _checking_route(settings),
     ]
@@ -109,20 +136,53 @@ def _upstream_cluster(settings: EnvoySettings) -> dict[str, Any]:
     return _cluster(UPSTREAM, settings.upstream, {"explicit_http_config": protocol})
 
 
+def _auto_filters(settings: FilterSettings) -> list[dict[str, Any]]:
+    return auto.filters(settings) if settings.auto_debug else []
+
+
+def _auto_clusters(settings: EnvoySettings) -> list[Any]:
+    protocol = _http2() if settings.upstream_protocol == "http2" else _http1(enable_trailers=True)
+    options = {"explicit_http_config": protocol, "http_filters": auto.upstream(settings)}
+    armed = Commented(
+        "The same service once more: only requests that come while a debug request with a trigger is pending take\n"
+        "this way, so that all others do not even have its filters.",
+        _cluster(ARMED, settings.upstream, options),
+    )
+    return [armed, *_sidecar_http_cluster(settings)]
+
+
+def _discovering(settings: FilterSettings) -> dict[str, Any]:
+    return {
+        "node": Commented("Who asks for runtime values; Envoy wants it.", {"id": "squash", "cluster": "squash"}),
+        "layered_runtime": auto.runtime(settings.http_cluster),
+    }
+
+
+def _sidecar_http_cluster(settings: FilterSettings) -> list[Any]:
+    """Another way to the sidecar, unless that of the front end will do."""
+    if settings.http_cluster == settings.cluster:
+        return []
+    return [_cluster(settings.http_cluster, settings.http_address, _idle_before_sidecar(_http1()))]
+
+
 def _sidecar_clusters(settings: FilterSettings) -> list[Any]:
     """The sidecar's cluster, unless it is one that exists already."""
     if settings.sidecar_cluster:
         return []
-    options = {
-        "common_http_protocol_options": {
-            "idle_timeout": Commented("Less than the sidecar keeps them, so that no call meets their end.", "30s")
-        },
-        "explicit_http_config": _http2() if settings.front_end is FrontEnd.GRPC else _http1(),
-    }
+    options = _idle_before_sidecar(_http2() if settings.front_end is FrontEnd.GRPC else _http1())
     most = 65_536
     limits = {"max_connections": most, "max_pending_requests": most, "max_requests": most}
     breakers = Commented("Each hold keeps one call open.", {"thresholds": [limits]})
     return [_cluster(SIDECAR, settings.address, options) | {"circuit_breakers": breakers}]
+
+
+def _idle_before_sidecar(protocol: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "common_http_protocol_options": {
+            "idle_timeout": Commented("Less than the sidecar keeps them, so that no call meets their end.", "30s")
+        },
+        "explicit_http_config": protocol,
+    }
 
 
 def _http1(**options: Any) -> dict[str, Any]:

@@ -34,6 +34,9 @@ _NOTED = "%DYNAMIC_METADATA(squash:result)%"
 _ANSWERED = f"%DYNAMIC_METADATA({EXT_AUTHZ}:{HEADER})%"
 
 
+LUA = "lua.v3.Lua"
+
+
 class FrontEnd(StrEnum):
     """How Envoy asks the sidecar."""
 
@@ -60,6 +63,27 @@ class FilterSettings:
     request_timeout: Positive = setting(_SIDECAR.request_timeout, "the sidecar's request_timeout, in seconds")
     attachment_timeout: Positive = setting(_SIDECAR.attachment_timeout, "the sidecar's attachment_timeout, in seconds")
 
+    auto_debug: bool = setting(
+        True, "whether debug requests with a trigger (5xx, latency) work: Envoy then asks the sidecar what is pending"
+    )
+    sidecar_http: Address | None = setting(
+        None,
+        "the sidecar's `listen` for auto-debug, where `sidecar` leads elsewhere: with the front end grpc",
+        stated=f"`sidecar`, for grpc {_SIDECAR.listen}",
+    )
+
+    @property
+    def http_cluster(self) -> str:
+        """Name of the cluster that leads to the sidecar by HTTP/1.1."""
+        own = self.front_end is not FrontEnd.GRPC and self.sidecar_http is None
+        return self.cluster if own else f"{SIDECAR}_http"
+
+    @property
+    def http_address(self) -> Address:
+        """Where the sidecar answers by HTTP/1.1, whatever the front end."""
+        other = _SIDECAR.listen if self.front_end is FrontEnd.GRPC else self.address
+        return self.sidecar_http or other
+
     @property
     def cluster(self) -> str:
         """Name of the cluster that leads to the sidecar."""
@@ -76,7 +100,7 @@ def filters(settings: FilterSettings) -> list[dict[str, Any]]:
     match settings.front_end:
         case FrontEnd.LUA:
             source = {"default_source_code": {"inline_string": lua(settings)}}
-            return [when_marked(FILTER, "lua", "lua.v3.Lua", source)]
+            return [when_marked(FILTER, "lua", LUA, source)]
         case FrontEnd.GRPC:
             # What the sidecar answers replaces what the filter behind has put there.
             return [_noting(), _ext_authz(_over_grpc(settings)), _saying(_NOTED)]
@@ -92,8 +116,8 @@ def lua(settings: FilterSettings) -> str:
     """The source of the Lua filter, with its settings in front."""
     table = {
         "cluster": settings.cluster,
-        "request_timeout_ms": _milliseconds(settings.request_timeout + MARGIN),
-        "attachment_timeout_ms": _milliseconds(settings.attachment_timeout + MARGIN),
+        "request_timeout_ms": milliseconds(settings.request_timeout + MARGIN),
+        "attachment_timeout_ms": milliseconds(settings.attachment_timeout + MARGIN),
         "mark": MARK,
         "baggage": BAGGAGE,
         "member": MEMBER,
@@ -105,14 +129,14 @@ def lua(settings: FilterSettings) -> str:
         "onward": dict(enumerate(ONWARD, 1)),
     }
     source = resources.files(__package__).joinpath("lua/squash.lua").read_text(encoding="utf-8")
-    return f"local settings = {_lua_value(table)}\n\n{source}"
+    return f"local settings = {lua_value(table)}\n\n{source}"
 
 
-def _lua_value(value: Any, indent: str = "") -> str:
+def lua_value(value: Any, indent: str = "") -> str:
     """`value` as a Lua literal: tables, integers and printable ASCII."""
     if isinstance(value, Mapping):
         inner = indent + "  "
-        lines = (f"{inner}[{_lua_value(k)}] = {_lua_value(v, inner)},\n" for k, v in value.items())
+        lines = (f"{inner}[{lua_value(k)}] = {lua_value(v, inner)},\n" for k, v in value.items())
         return "{\n" + "".join(lines) + indent + "}"
     if isinstance(value, int):
         return str(value)
@@ -251,5 +275,13 @@ def _bears(header: str, regex: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _milliseconds(seconds: float) -> int:
+def filter_config(name: str, config_type: str, config: dict[str, Any]) -> dict[str, Any]:
+    """A filter without a matcher. `config_type` without what all HTTP filters begin with."""
+    return {
+        "name": name,
+        "typed_config": {"@type": TYPE + _HTTP + config_type} | config,
+    }
+
+
+def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)

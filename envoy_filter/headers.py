@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from squash import mark
 from squash.mark import BAGGAGE, LONGEST_BAGGAGE, Mark
-from squash.model import HeldRequest
+from squash.model import Failure, HeldRequest, Trigger
 from squash.result import MARK
 
 from .budget import budget
@@ -51,6 +51,9 @@ class MarkedRequest:
     held: HeldRequest = field(default_factory=HeldRequest)
     mark: Mark | None = None
     """None when it stands where it was cut off."""
+    trigger: Trigger | None = None
+    """What made it be held although it bore no mark."""
+    failure: Failure | None = None
     carried: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The headers to set on its way onwards, so that it bears the mark in header and baggage."""
     ticket: str | None = field(default=None, repr=False)
@@ -77,7 +80,7 @@ def marked_request(headers: Iterable[tuple[bytes, bytes]]) -> MarkedRequest:
         mark=found.carrier if found else None,
         budget=budget(told.get(EXPECTED), told.get("grpc-timeout")),
     )
-    return MarkedRequest(held, found, mark.carried(found, baggage) if found else {})
+    return MarkedRequest(held, found, carried=mark.carried(found, baggage) if found else {})
 
 
 def longest(name: str) -> int:

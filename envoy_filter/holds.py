@@ -241,6 +241,8 @@ class Holds:
             holder=self._holder,
             held=held.request,
             ticket=held.marked.ticket,
+            trigger=held.marked.trigger,
+            failure=held.marked.failure,
             ttl=self._settings.attachment_timeout + LEEWAY,
         )
         return DebugAttachment(metadata=Metadata(name=held.hold.name), spec=spec)

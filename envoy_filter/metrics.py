@@ -26,6 +26,12 @@ class Metrics:
             "squash_tickets_refused", "Marks that did not count, by reason", ["reason"], registry=self._registry
         )
         self._of = {outcome: self._holds.labels(outcome) for outcome in Outcome}
+        self._auto = Counter(
+            "squash_auto_debug",
+            "Auto-debug: what was decided, and why not",
+            ["decision", "reason"],
+            registry=self._registry,
+        )
 
     def ended(self, result: Result) -> None:
         self._of[result.outcome].inc()
@@ -33,6 +39,10 @@ class Metrics:
 
     def ticket_refused(self, reason: Reason) -> None:
         self._refused.labels(reason).inc()
+
+    def decided(self, decision: str, reason: str | None = None) -> None:
+        """`armed`, `disarmed`, `slow_seen`, `held`, `replayed`, or `skipped` with a reason."""
+        self._auto.labels(decision, reason or "").inc()
 
     def text(self) -> bytes:
         """In Prometheus' text format 0.0.4."""

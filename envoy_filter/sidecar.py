@@ -6,7 +6,8 @@
     GET  /holds/ID     answered when the hold ends: 200 with `x-squash-result`
     any  /authz/PATH   ext_authz: both in one, PATH and method being those of the held request; always answered 200
 
-With `x-squash-result` come the headers to set on the request on its way onwards (see onward.py).
+With `x-squash-result` come the headers to set on the request on its way onwards (see onward.py). What auto-debug
+asks stands in auto_calls.py.
 Whoever breaks off one of these calls has hung up, which ends the hold. Plain ASGI, because this process runs once
 per pod and is measured by its memory.
 """
@@ -15,8 +16,8 @@ import asyncio
 import contextlib
 import gc
 import os
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -28,9 +29,13 @@ from squash.options import die, load_or_exit
 from squash.result import HEADER
 from squash.settings import SidecarSettings
 
+from .answers import Receive, Scope, Send, answer
+from .armed import Armed
+from .auto_calls import AutoCalls
 from .headers import AUTHORITY, CHECK_PREFIX, HOLD, IGNORED, METHOD, PATH, marked_request
 from .holds import Held, Holds
 from .http1 import Http1Client
+from .lookout import Lookout
 from .onward import onward
 from .protocol import NeverRefusing
 from .template import render
@@ -38,10 +43,6 @@ from .ticket import Gate
 
 if TYPE_CHECKING:
     from .spans import Spans
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _CHECK = CHECK_PREFIX.encode()
 FETCHED_WITHIN = 5.0
@@ -51,9 +52,10 @@ FETCHED_WITHIN = 5.0
 class Sidecar:
     """The ASGI application."""
 
-    def __init__(self, holds: Holds, gate: Gate) -> None:
+    def __init__(self, holds: Holds, gate: Gate, auto: AutoCalls) -> None:
         self._holds = holds
         self._gate = gate
+        self._auto = auto
         self._parked: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,9 +65,11 @@ class Sidecar:
         if scope["raw_path"].startswith(_CHECK):
             await self._check(scope, send)
         elif _of_a_page(scope):
-            await _answer(send, 403, body=b"no web page may drive this\n")
-        else:
+            await answer(send, 403, body=b"no web page may drive this\n")
+        elif (call := self._auto.calls.get((scope["method"], scope["path"]))) is None:
             await self._call(scope, send)
+        elif held := await call(scope, receive, send):
+            await self._until_placed(held, scope, send)
 
     async def _call(self, scope: Scope, send: Send) -> None:
         match scope["method"], scope["path"].split("/")[1:]:
@@ -75,35 +79,37 @@ class Sidecar:
                 await self._fetch(hold, scope, send)
             case "GET", ["metrics"]:
                 text = self._holds.metrics.text()
-                await _answer(send, 200, {"content-type": "text/plain; version=0.0.4; charset=utf-8"}, text)
+                await answer(send, 200, {"content-type": "text/plain; version=0.0.4; charset=utf-8"}, text)
             case "GET", ["healthz"]:
-                await _answer(send, 200, body=b"ok\n")
+                await answer(send, 200, body=b"ok\n")
             case "GET", ["readyz"]:
                 # Says nothing of the coordinator: without it requests go on, and the pod must stay in service.
                 if self._holds.stopping:
-                    await _answer(send, 503, body=b"stopping\n")
+                    await answer(send, 503, body=b"stopping\n")
                 else:
-                    await _answer(send, 200, body=b"ready\n")
+                    await answer(send, 200, body=b"ready\n")
             case _, ["holds" | "metrics" | "healthz" | "readyz"] | ["holds", _]:
-                await _answer(send, 405, body=b"this path does not answer this method\n")
+                await answer(send, 405, body=b"this path does not answer this method\n")
             case _:
-                await _answer(send, 404, body=b"no such path\n")
+                await answer(send, 404, body=b"no such path\n")
 
     async def _hold(self, scope: Scope, send: Send) -> None:
         marked = await self._gate.admitted(marked_request(scope["headers"]))
         if marked is None:
             await _ignore(send)
             return
-        held = self._holds.begin(marked)
+        await self._until_placed(self._holds.begin(marked), scope, send)
+
+    async def _until_placed(self, held: Held, scope: Scope, send: Send) -> None:
         with self._heard(held, scope):
             await held.placed
         if held.over.done():
-            await _let_go(send, held)
+            await self._let_go(send, held)
         else:
             name = held.hold.name
             timer = asyncio.get_running_loop().call_later(FETCHED_WITHIN, self._not_fetched, name)
             self._parked[name] = held, timer
-            await _answer(send, 202, {HOLD: name})
+            await answer(send, 202, {HOLD: name})
 
     async def _check(self, scope: Scope, send: Send) -> None:
         path = scope["raw_path"].removeprefix(_CHECK)
@@ -123,7 +129,7 @@ class Sidecar:
     async def _until_over(self, held: Held, scope: Scope, send: Send) -> None:
         with self._heard(held, scope):
             await held.over
-        await _let_go(send, held)
+        await self._let_go(send, held)
 
     @contextlib.contextmanager
     def _heard(self, held: Held, scope: Scope) -> Iterator[None]:
@@ -139,13 +145,20 @@ class Sidecar:
         finally:
             closed.remove_done_callback(gone)
 
+    async def _let_go(self, send: Send, held: Held) -> None:
+        result = held.over.result()
+        headers: dict[str, str] | None = {HEADER: str(result)} | onward(held.marked, result)
+        if held.marked.trigger is not None:
+            headers = self._auto.headers(held)
+        await (answer(send, 204) if headers is None else answer(send, 200, headers))
+
     def _not_fetched(self, name: str) -> None:
         held, _ = self._parked.pop(name)
         self._holds.caller_gone(held)
 
     async def _fetch(self, name: str, scope: Scope, send: Send) -> None:
         if name not in self._parked:
-            await _answer(send, 404, body=b"no such hold, or it has been asked for already\n")
+            await answer(send, 404, body=b"no such hold, or it has been asked for already\n")
             return
         held, timer = self._parked.pop(name)
         timer.cancel()
@@ -160,20 +173,8 @@ def _of_a_page(scope: Scope) -> bool:
     )
 
 
-async def _let_go(send: Send, held: Held) -> None:
-    result = held.over.result()
-    await _answer(send, 200, {HEADER: str(result)} | onward(held.marked, result))
-
-
 async def _ignore(send: Send) -> None:
-    await _answer(send, 200, {IGNORED: "true"})
-
-
-async def _answer(send: Send, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
-    given = {"content-length": str(len(body))} | (headers or {})
-    pairs = [(name.encode(), value.encode()) for name, value in given.items()]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
+    await answer(send, 200, {IGNORED: "true"})
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -193,11 +194,27 @@ async def _serve(settings: SidecarSettings, client: Http1Client, template: Debug
     gc.freeze()
     async with _grpc(settings, holds, gate):
         with serve.bind(settings.listen, "--listen") as sock:
-            await serve.run(Sidecar(holds, gate), sock, "squash-sidecar", holds.stop, protocol=NeverRefusing)
+            lookout = Lookout()
+            armed = Armed(client, _container(template), lookout, holds.metrics.decided)
+            auto = AutoCalls(holds, armed, lookout, settings.failure_headers)
+
+            def stop() -> None:
+                holds.stop()
+                armed.stop()
+
+            await serve.run(Sidecar(holds, gate, auto), sock, "squash-sidecar", stop, protocol=NeverRefusing)
     gate.stop()
     await holds.close()
     if spans:
         await spans.close()
+
+
+def _container(template: DebugAttachment) -> dict[str, str]:
+    """Which container this sidecar is for, as far as the template names it."""
+    given = template.spec.attachment
+    return {
+        key: value for key in ("pod", "namespace", "container") if isinstance(value := given.get(key), str) and value
+    }
 
 
 def _spans(settings: SidecarSettings) -> "Spans | None":

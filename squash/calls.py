@@ -25,6 +25,7 @@ from squash.model import (
     State,
     StatusPatch,
     Struct,
+    Wishes,
 )
 from squash.reasons import Reason
 from squash.ticket import IssuedTicket, KeySet, TicketWish
@@ -241,6 +242,15 @@ def list_sightings(*, trace: str | None = None, limit: int | None = None) -> Cal
     """The newest first. `trace` is a trace id, a whole `traceparent`, or an `x-request-id`."""
     params = _filters(trace=trace, limit=None if limit is None else str(limit))
     return Call("GET", f"{BASE}/sighting", list[Sighting], params=params)
+
+
+def wishes(where: Mapping[str, str], *, since: str = "", wait: float | None = None) -> Call[Wishes]:
+    """The pending debug requests with a trigger that fit the container `where` (`pod`, `namespace`, `container`).
+
+    With `wait`, answers when they are no longer those of revision `since`.
+    """
+    params = _filters(**where, since=since) | _waiting(wait)
+    return Call("GET", f"{BASE}/trigger", Wishes, params=params, wait=wait)
 
 
 def _path(kind: str, name: str) -> str:

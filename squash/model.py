@@ -25,6 +25,10 @@ Text = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
 Note = Annotated[str, msgspec.Meta(max_length=16384)]
 Pid = Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000)]
+Status5xx = Annotated[int, msgspec.Meta(ge=500, le=599)]
+Threshold = Annotated[float, msgspec.Meta(ge=0.1, le=3_600)]
+"""Seconds; Envoy looks at answers from a tenth of a second on."""
+Method = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{1,32}$" + PYTHON_ALONE)]
 
 
 class State(StrEnum):
@@ -199,6 +203,8 @@ class AttachmentSpec(Struct, frozen=True, kw_only=True):
     """Sessions may look, but change nothing."""
     allow_terminate: bool | None = None
     """Sessions may end the process; otherwise that becomes a detach."""
+    trigger: Trigger | None = None
+    """What made the request be held; absent: the mark."""
     failure: Failure | None = None
     pid: Pid | None = None
     """The process to debug, by its number on the agent's node."""
@@ -306,6 +312,14 @@ class RequestSpec(Struct, frozen=True, kw_only=True):
     """Sessions may end the process; otherwise that becomes a detach."""
     trigger: Trigger | None = None
     """What makes a request be held; absent: the mark."""
+    statuses: Annotated[list[Status5xx], msgspec.Meta(min_length=1, max_length=100)] | None = None
+    """With the trigger `5xx`: the statuses that set it off; absent: all from 500 to 599."""
+    threshold: Threshold | None = None
+    """With the trigger `latency`: seconds from which an answer counts as slow; absent: 1."""
+    methods: Annotated[list[Method], msgspec.Meta(min_length=1, max_length=16)] | None = None
+    """With a trigger other than the mark: methods of requests that may be held; absent: GET, HEAD and OPTIONS."""
+    path: Annotated[str, msgspec.Meta(pattern=r"^[/*]", max_length=256)] | None = None
+    """With a trigger other than the mark: the path without its query, where `*` stands for any characters."""
     lease: Seconds | None = None
     """Seconds within which it must be renewed, again and again, until the held request may go.
 
@@ -460,6 +474,26 @@ class Coordinator(Struct, frozen=True, kw_only=True):
     """Who may call it: `none` asks nobody, `token` wants to know."""
     store_fault: Note | None = None
     """Why nothing can be kept just now."""
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """A debug request with a trigger, as far as a sidecar has to know it."""
+
+    name: Name
+    trigger: Trigger
+    statuses: list[int] | None = None
+    threshold: float | None = None
+    methods: list[str] | None = None
+    path: str | None = None
+
+
+class Wishes(Struct, frozen=True, kw_only=True):
+    """Answer of GET /trigger: the pending debug requests with a trigger that fit a container, oldest first."""
+
+    revision: str
+    """Changes with the rest, and only with it."""
+    image: Text
+    wishes: list[Wish] = []
 
 
 class Refusal(Struct, frozen=True, kw_only=True):

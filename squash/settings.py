@@ -210,6 +210,10 @@ class SidecarSettings(ClientSettings):
     max_holds: Count = setting(
         2_000, "requests held at once; past them a marked request goes on, so that no flood of them fills the memory"
     )
+    failure_headers: tuple[str, ...] = setting(
+        ("content-type", "retry-after", "server", "x-envoy-upstream-service-time"),
+        "headers of a failed or slow answer that are kept on the attachment of its replay, separated by commas",
+    )
     poll_period: Positive = setting(
         1.0, "longest pause in seconds between two tries to reach a lost coordinator while something is held"
     )

@@ -6,7 +6,9 @@ import typer
 
 from squash.cli.front import Config, Front, Json, Server, front
 from squash.cli.parameters import Id, Timeout, duration
+from squash.cli.triggers import OfMethod, OfPath, OfStatus, OnTrigger, OverThreshold, names, numbers, pattern
 from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, HoldUntil, RequestSpec
+from squash.trigger import problem
 
 if TYPE_CHECKING:
     from squash.cli.ids import Found
@@ -49,6 +51,11 @@ def debug_request(
             show_default=False,
         ),
     ] = None,
+    trigger: OnTrigger = None,
+    status: OfStatus = None,
+    method: OfMethod = None,
+    path: OfPath = None,
+    threshold: OverThreshold = None,
     wait: _Wait = False,
     timeout: Timeout = None,
     server: Server = None,
@@ -59,6 +66,8 @@ def debug_request(
 
     Then send a request with the header `x-squash-debug`. It is held at Envoy until the debugger is attached;
     everybody else's requests pass.
+
+    With --trigger no mark is needed: squashctl debug-request shop/cart --trigger 5xx --status 500,503 --path '/cart/*'
     """
     with front(server, config, as_json, timeout) as squash:
         from squash.cli.person import person  # noqa: PLC0415 - slow to import
@@ -71,7 +80,14 @@ def debug_request(
             hold_until=hold_until,
             ttl=ttl,
             owner=person(),
+            trigger=trigger,
+            statuses=numbers(status),
+            methods=names(method),
+            path=pattern(path),
+            threshold=threshold,
         )
+        if wrong := problem(spec):
+            raise typer.BadParameter(wrong.replace("spec.", ""))
         made = squash.client.send(create_request(DebugRequest(spec=spec)))
         _show(squash, made, "attached" if wait else None)
 

@@ -5,8 +5,11 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from squash.model import DebugAttachment, DebugRequest, Outcome, Phase, State
+from squash.cli.triggers import set_off, waits_for
+from squash.model import DebugAttachment, DebugRequest, Outcome, Phase, State, Trigger
 from squash.options import Address
+
+_SEND = "your request with the header x-squash-debug (curl -H 'x-squash-debug: 1' ...)"
 
 
 def place(attachment: DebugAttachment) -> str:
@@ -95,6 +98,7 @@ def attachment_lines(attachment: DebugAttachment) -> Iterator[str]:
         "image": spec.image,
         "process": status.pid,
         "debugger": status.debugger or spec.debugger,
+        "set off by": set_off(spec),
         "connect": connection(attachment),
         "pause budget": patience(attachment, time.time()),
         "reason": f"{status.reason}: {status.message or status.reason.meaning}" if status.reason else None,
@@ -107,11 +111,11 @@ def request_lines(request: DebugRequest) -> Iterator[str]:
     spec = request.spec
     facts = {
         "debug request": request.name,
-        "waits for": f"the next marked request that reaches image {spec.image}",
+        "waits for": waits_for(spec),
         "debugger": spec.debugger,
         "process name": spec.process_name,
         "held until": spec.hold_until,
         "expires after": f"{spec.ttl:g} s" if spec.ttl else None,
-        "send": "your request with the header x-squash-debug (curl -H 'x-squash-debug: 1' ...)",
+        "send": None if spec.trigger not in (None, Trigger.MARK) else _SEND,
     }
     return (f"{key:<17} {value}" for key, value in facts.items() if value)

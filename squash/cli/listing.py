@@ -16,7 +16,7 @@ from squash.cli.front import Config, Front, Json, Server, front
 from squash.cli.output import drawn
 from squash.cli.parameters import age
 from squash.errors import ApiError, UnreachableError
-from squash.model import DebugAttachment, DebugRequest, State
+from squash.model import DebugAttachment, DebugRequest, State, Trigger
 
 if TYPE_CHECKING:
     from squash.cli.follow import Patience
@@ -135,7 +135,7 @@ def _text(kind: str, objects: Sequence[DebugAttachment] | Sequence[DebugRequest]
 
 _HEADS = {
     "attachments": ("ID", "STATE", "PHASE", "CONTAINER", "IMAGE", "DEBUGGER", "AGE", "BUDGET", "CONNECT OR REASON"),
-    "requests": ("ID", "STATE", "IMAGE", "DEBUGGER", "AGE", "DEBUG ATTACHMENT"),
+    "requests": ("ID", "STATE", "IMAGE", "TRIGGER", "DEBUGGER", "AGE", "DEBUG ATTACHMENT"),
 }
 
 
@@ -146,7 +146,8 @@ def _row(each: DebugAttachment | DebugRequest, short: bool) -> tuple[str, ...]:
         ref, created = each.status.debug_attachment_ref, each.status.created or now
         state = "matched" if ref else "waiting"
         attachment = _id(ref, short) if ref else "-"
-        return name, state, each.spec.image, each.spec.debugger or "any", age(now - created), attachment
+        trigger = each.spec.trigger or Trigger.MARK
+        return name, state, each.spec.image, trigger, each.spec.debugger or "any", age(now - created), attachment
     status, spec = each.status, each.spec
     since = age(now - (status.times or {}).get(State.NONE.value, now))
     ends = status.reason or status.debug_server_address or "-"

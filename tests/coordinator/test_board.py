@@ -17,6 +17,8 @@ from squash.model import (
     AttachmentSpec,
     DebugAttachment,
     DebugRequest,
+    Failure,
+    HeldRequest,
     HoldUntil,
     Metadata,
     Outcome,
@@ -24,6 +26,7 @@ from squash.model import (
     RequestSpec,
     State,
     StatusPatch,
+    Trigger,
 )
 from squash.reasons import Reason
 
@@ -66,6 +69,62 @@ def test_who_asks_and_on_what_terms_goes_over_to_the_attachment() -> None:
     wish(on)
     spec = marked(on, owner="sidecar", read_only=True, allow_terminate=True).spec
     assert (spec.owner, spec.read_only, spec.allow_terminate) == ("sidecar", True, None)
+
+
+def failed(on: Board, **given: Any) -> DebugAttachment:
+    held = HeldRequest(method=given.pop("method", "GET"), path=given.pop("path", "/"))
+    failure = Failure(status=given.pop("status", 500), duration=given.pop("duration", 0.0))
+    return marked(on, trigger=given.pop("trigger", Trigger.FAILURE), held=held, failure=failure, **given)
+
+
+def test_triggers_never_mix() -> None:
+    on = board()
+    by_mark = wish(on)
+    with refusal(Reason.NO_PENDING_REQUEST, 404):
+        failed(on)
+    by_failure = wish(on, trigger=Trigger.FAILURE)
+    by_latency = wish(on, trigger=Trigger.LATENCY, threshold=2.0)
+    explicit = wish(on, trigger=Trigger.MARK)
+    assert failed(on).spec.debug_request == by_failure.name
+    with refusal(Reason.NO_PENDING_REQUEST, 404):
+        failed(on)
+    assert marked(on).spec.debug_request == by_mark.name
+    assert marked(on, trigger=Trigger.MARK).spec.debug_request == explicit.name
+    with refusal(Reason.NO_PENDING_REQUEST, 404):
+        marked(on)
+    with refusal(Reason.NO_PENDING_REQUEST, 404):
+        failed(on, trigger=Trigger.LATENCY, duration=1.9)
+    assert failed(on, trigger=Trigger.LATENCY, duration=2.0).spec.debug_request == by_latency.name
+
+
+def test_oldest_whose_terms_fit_takes_a_failure() -> None:
+    on = board()
+    wish(on, trigger=Trigger.FAILURE, statuses=[503])
+    wish(on, trigger=Trigger.FAILURE, methods=["POST"])
+    third = wish(on, trigger=Trigger.FAILURE, path="/cart/*")
+    wish(on, trigger=Trigger.FAILURE)
+    assert failed(on, path="/cart/7").spec.debug_request == third.name
+    with refusal(Reason.NO_PENDING_REQUEST, 404):
+        failed(on, status=499)
+
+
+def test_wishes_are_those_that_a_container_can_meet() -> None:
+    on = board()
+    wish(on)
+    first = wish(on, trigger=Trigger.FAILURE, ttl=10)
+    other = wish(on, trigger=Trigger.FAILURE, namespace="far")
+    wish(on, "other", trigger=Trigger.FAILURE)
+    slow = wish(on, trigger=Trigger.LATENCY)
+    assert [one.name for one in on.wishes("i", "near", 0)] == [first.name, slow.name]
+    assert [one.name for one in on.wishes("i", "far", 0)] == [first.name, other.name, slow.name]
+    assert [one.name for one in on.wishes("i", None, 20)] == [slow.name]
+    failed(on)
+    assert [one.name for one in on.wishes("i", None, 0)] == [slow.name]
+
+
+def test_terms_without_their_trigger_are_refused() -> None:
+    with refusal(Reason.INVALID, 422):
+        wish(board(), statuses=[500])
 
 
 def test_a_request_for_a_namespace_is_for_that_one_alone() -> None:

@@ -4,19 +4,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.pending import OPEN, Pending
+from squash.model import Trigger
 
 IMAGES = st.sampled_from(["a", "b"])
 CHOICES = st.sampled_from([OPEN, "x", "y"])
-Wish = tuple[str, str, str, str]
-WISHES = st.tuples(IMAGES, CHOICES, CHOICES, CHOICES)
+Wish = tuple[str, str, str, str, Trigger]
+WISHES = st.tuples(IMAGES, CHOICES, CHOICES, CHOICES, st.sampled_from(Trigger))
 
 
-def fits(wish: Wish, image: str, debugger: str, process: str, namespace: str) -> bool:
+def fits(wish: Wish, image: str, debugger: str, process: str, namespace: str, trigger: Trigger) -> bool:
     return (
         wish[0] == image
         and (OPEN in (wish[1], debugger) or wish[1] == debugger)
         and (OPEN in (wish[2], process) or wish[2] == process)
         and wish[3] in (OPEN, namespace)
+        and wish[4] is trigger
     )
 
 
@@ -32,8 +34,9 @@ def test_index_equals_a_scan(steps: list[Wish | int], ask: Wish, unusable: set[i
             plain[str(number)] = step
     usable = {name: wish for name, wish in plain.items() if int(name) not in unusable}
     expected = next((name for name, wish in usable.items() if fits(wish, *ask)), None)
-    assert pending.oldest(*ask[:3], usable=usable.__contains__, namespace=ask[3]) == expected
-    assert list(pending.of_image(ask[0])) == [name for name, wish in plain.items() if wish[0] == ask[0]]
+    assert pending.oldest(*ask[:3], usable=usable.__contains__, namespace=ask[3], trigger=ask[4]) == expected
+    alike = [name for name, wish in plain.items() if (wish[0], wish[4]) == (ask[0], ask[4])]
+    assert list(pending.of_image(ask[0], ask[4])) == alike
     assert len(pending) == len(plain)
     assert all(name in pending for name in plain)
 

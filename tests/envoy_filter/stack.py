@@ -52,6 +52,7 @@ class Stack:
     sidecar_url: str
     envoy: Child
     url: str
+    admin: str
     http: httpx.AsyncClient
 
     async def get(self, path: str = "/cart", headers: dict[str, str] | None = None) -> httpx.Response:
@@ -153,6 +154,7 @@ async def stack(
             upstream_protocol=upstream_protocol,
             front_end=front_end,
             sidecar=grpc_address(child) if front_end is FrontEnd.GRPC else Address.parse(url.removeprefix("http://")),
+            sidecar_http=Address.parse(url.removeprefix("http://")) if front_end is FrontEnd.GRPC else None,
             admin=Address("127.0.0.1", 0),
             request_timeout=request_timeout,
             attachment_timeout=attachment_timeout,
@@ -162,4 +164,5 @@ async def stack(
         proxy, entrance = await stack.enter_async_context(envoy(directory, config))
         limits = httpx.Limits(max_connections=None)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=90, limits=limits, trust_env=False))
-        yield Stack(upstream, child, url, proxy, entrance, http)
+        admin = "http://" + (directory / "admin.txt").read_text()
+        yield Stack(upstream, child, url, proxy, entrance, admin, http)

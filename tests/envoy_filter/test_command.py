@@ -39,7 +39,8 @@ def test_each_front_end(front_end: str) -> None:
     assert done.exit_code == 0
     config = yaml.safe_load(done.stdout)
     [listener] = config["static_resources"]["listeners"]
-    filters = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
+    every = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
+    filters = [one for one in every if "auto" not in one["name"]]
     pasted = yaml.safe_load(run("--snippet", "--front-end", front_end).stdout)["http_filters"]
     assert filters[:-1] == [one | {"disabled": True} for one in pasted]
     assert ("lua" in str(pasted)) == (front_end == "lua")
@@ -52,6 +53,19 @@ def test_shield() -> None:
     assert "x-envoy-max-retries" in text
     as_json = CliRunner().invoke(app, ["shield", "--json"]).stdout
     assert json.loads(as_json) == yaml.safe_load(text)
+
+
+def test_auto_debug() -> None:
+    flags = ["auto-debug", "--front-end", "grpc", "--sidecar-http", "127.0.0.1:9", "--attachment-timeout", "30"]
+    done = CliRunner().invoke(app, flags)
+    assert done.exit_code == 0
+    pieces = yaml.safe_load(done.stdout)
+    assert set(pieces) == {"bootstrap", "http_filters", "upstream_http_filters", "routes", "clusters"}
+    assert '["attachment_timeout_ms"] = 30500' in done.stdout
+    assert json.loads(CliRunner().invoke(app, [*flags, "--json"]).stdout) == pieces
+    refused = CliRunner().invoke(app, ["auto-debug", "--sidecar-http", "127.0.0.1:0"])
+    assert refused.exit_code == 2
+    assert "sidecar_http" in refused.output
 
 
 def test_snippet_needs_no_addresses() -> None:

@@ -1,6 +1,7 @@
 """The rendered configuration, as Envoy itself sees it."""
 
 import contextlib
+import copy
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from envoy_filter.envoy import EnvoySettings, bootstrap, snippet
+from envoy_filter.envoy import ARMED, EnvoySettings, auto_snippet, bootstrap, snippet
 from envoy_filter.front_end import FilterSettings, FrontEnd, lua
 from envoy_filter.shield import shield
 from envoy_filter.yaml import dump, plain
@@ -81,7 +82,8 @@ REFUSING = {
 async def pasted(directory: Path, front_end: FrontEnd, sidecar: Address, upstream: HttpServer) -> AsyncIterator[str]:
     """The URL of an Envoy whose configuration has the snippet in it."""
     pieces = plain(snippet(FilterSettings(front_end=front_end, sidecar=sidecar)))
-    config = plain(bootstrap(settings(upstream=Address("127.0.0.1", upstream.port), admin=Address("127.0.0.1", 0))))
+    service = Address("127.0.0.1", upstream.port)
+    config = plain(bootstrap(settings(upstream=service, admin=Address("127.0.0.1", 0), auto_debug=False)))
     resources = config["static_resources"]
     manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     manager["http_filters"] = [REFUSING, *pieces["http_filters"], manager["http_filters"][-1]]
@@ -120,6 +122,32 @@ async def test_snippet_fits_a_configuration_of_ones_own(
             assert said == "unavailable; reason=sidecar_unreachable"
 
 
+def test_auto_debug_can_be_pasted_too(tmp_path: Path, front_end: FrontEnd) -> None:
+    """What is pasted into a configuration without it makes the one that has it from the start."""
+    given = FilterSettings(front_end=front_end)
+    pieces = plain(auto_snippet(given))
+    config = plain(bootstrap(settings(front_end=front_end, auto_debug=False)))
+    whole = plain(bootstrap(settings(front_end=front_end)))
+    resources = config["static_resources"]
+    manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["http_filters"][-1:-1] = pieces["http_filters"]
+    manager["route_config"]["virtual_hosts"][0]["routes"][2:2] = pieces["routes"]
+    armed = copy.deepcopy(resources["clusters"][0])
+    armed["name"] = armed["load_assignment"]["cluster_name"] = ARMED
+    [options] = armed["typed_extension_protocol_options"].values()
+    options["http_filters"] = pieces["upstream_http_filters"]
+    there = {one["name"] for one in resources["clusters"]}
+    resources["clusters"] += [armed, *(one for one in pieces["clusters"] if one["name"] not in there)]
+    assert config | pieces["bootstrap"] == whole
+    assert validate(whole, tmp_path).returncode == 0
+
+
+def test_without_auto_debug_there_is_no_trace_of_it(front_end: FrontEnd) -> None:
+    text = dump(bootstrap(settings(front_end=front_end, auto_debug=False)))
+    assert "auto" not in text
+    assert "runtime" not in text
+
+
 def test_snippet_with_a_cluster_of_ones_own() -> None:
     pieces = snippet(FilterSettings(sidecar_cluster="mine"))
     assert set(pieces) == {"http_filters", "routes"}
@@ -135,7 +163,8 @@ def test_only_marked_requests_get_all_the_time_they_want() -> None:
     """An unmarked one has the timeouts of an Envoy without us, as long as the service may stand at a breakpoint."""
     config = plain(bootstrap(settings()))
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    *marked, unmarked, _ = manager["route_config"]["virtual_hosts"][0]["routes"]
+    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+    *marked, unmarked, _ = [one for one in routes if "runtime_fraction" not in one["match"]]
     assert [one["match"]["headers"][0]["name"] for one in marked] == [MARK, BAGGAGE]
     for one in marked:
         assert (one["route"]["timeout"], one["route"]["idle_timeout"]) == ("0s", "0s")
@@ -156,7 +185,11 @@ async def served(request: Request) -> Reply:
 async def test_cluster_that_lua_does_not_know_at_run_time_lets_the_request_go(tmp_path: Path) -> None:
     """Without the checking route, as in a configuration that was pasted together carelessly."""
     async with HttpServer(served) as upstream:
-        config = plain(bootstrap(settings(upstream=Address("127.0.0.1", upstream.port), sidecar_cluster="nowhere")))
+        config = plain(
+            bootstrap(
+                settings(upstream=Address("127.0.0.1", upstream.port), sidecar_cluster="nowhere", auto_debug=False)
+            )
+        )
         listener = config["static_resources"]["listeners"][0]
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
         del manager["route_config"]["virtual_hosts"][0]["routes"][-1]

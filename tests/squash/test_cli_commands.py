@@ -29,6 +29,42 @@ def test_debug_request_makes_one(ctl: Ctl, board: Coordinator) -> None:
     assert board.http.get(f"/api/v2/debugrequest/{made['metadata']['name']}").json() == made
 
 
+def test_debug_request_with_a_trigger(ctl: Ctl) -> None:
+    image = an_image()
+    flags = ("--trigger", "5xx", "--status", "500,503", "--method", "get,POST", "--path", "/cart/*")
+    made = ctl.json("debug-request", image, *flags)
+    terms = {"trigger": "5xx", "statuses": [500, 503], "methods": ["GET", "POST"], "path": "/cart/*"}
+    assert made["spec"].items() >= terms.items()
+    done = ctl("debug-request", image, *flags)
+    assert f"the next GET or POST /cart/* of image {image} that is answered 500 or 503" in done.stdout
+    assert "x-squash-debug" not in done.stdout
+    slow = ctl("debug-request", image, "--trigger", "latency", "--threshold", "2s")
+    assert "GET or HEAD or OPTIONS any path" in slow.stdout
+    assert "took 2 s or longer" in slow.stdout
+    listed = ctl("list", "requests").stdout
+    assert "5xx" in listed
+    assert "latency" in listed
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--trigger", "6xx"), "6xx"),
+        (("--trigger", "5xx", "--status", "404"), "'404' is no status from 500 to 599"),
+        (("--trigger", "5xx", "--status", ","), "names nothing"),
+        (("--trigger", "5xx", "--method", "G3T"), "'G3T' is no method"),
+        (("--trigger", "5xx", "--path", "cart"), "begins with / or *"),
+        (("--status", "500"), "statuses does not go with the trigger"),
+        (("--trigger", "5xx", "--threshold", "2s"), "threshold does not go with the trigger"),
+        (("--trigger", "latency", "--threshold", "soon"), "no duration"),
+    ],
+)
+def test_terms_that_cannot_be_meant(ctl: Ctl, flags: tuple[str, ...], said: str) -> None:
+    done = ctl("debug-request", "demo/x", *flags)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
 def test_debug_request_tells_what_to_do_next(ctl: Ctl) -> None:
     image = an_image()
     done = ctl("debug-request", image)

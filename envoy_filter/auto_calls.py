@@ -1,0 +1,150 @@
+"""The calls that Envoy makes for auto-debug.
+
+POST /v3/discovery:runtime   Envoy's discovery of runtime values, over REST: a long poll, 304 without news
+POST /auto/failure           an answer has failed and waits: 204 it goes to the caller; 200 it was held, and with
+                             `x-squash-replay` Envoy sends the request again
+POST /auto/slow              an answer was slow: 204
+POST /auto/next              a request after a slow one waits: 204 it goes on; 200 it was held
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from squash.model import Failure, Outcome, Trigger
+from squash.result import HEADER
+from squash.tasks import spawn
+
+from .answers import Receive, Scope, Send, answer
+from .armed import Armed
+from .headers import marked_request
+from .holds import Held, Holds
+from .lookout import Lookout, Seen, Skip
+from .metrics import Metrics
+from .onward import onward
+from .told import REPLAY, seen
+
+PATIENCE = 10.0
+"""Seconds that Envoy's call for runtime values waits for news."""
+_TYPE = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
+_LARGEST = 65_536
+_KINDS = ("failure", "latency", "next")
+
+
+Call = Callable[[Scope, Receive, Send], Awaitable[Held | None]]
+"""Answers, or gives the hold whose end will be the answer."""
+
+
+class _Asked(msgspec.Struct):
+    """What counts of Envoy's DiscoveryRequest."""
+
+    version_info: str = ""
+    resource_names: list[str] = []
+
+
+class AutoCalls:
+    """Answers them. Of a failed answer's headers those that are `allowed` are told to the coordinator."""
+
+    def __init__(self, holds: Holds, armed: Armed, lookout: Lookout, allowed: Collection[str]) -> None:
+        self._holds = holds
+        self._armed = armed
+        self._lookout = lookout
+        self._allowed = frozenset(name.lower() for name in allowed)
+        self.calls: dict[tuple[str, str], Call] = {
+            ("POST", "/v3/discovery:runtime"): self._discovery,
+            ("POST", "/auto/failure"): self._failure,
+            ("POST", "/auto/slow"): self._slow,
+            ("POST", "/auto/next"): self._next,
+        }
+
+    async def _discovery(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            asked = msgspec.json.decode(await _body(receive), type=_Asked)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            await answer(send, 400, body=f"no discovery request: {error}\n".encode())
+            return
+        news = spawn(self._armed.changed(asked.version_info, PATIENCE), "news for Envoy")
+        try:
+            await asyncio.wait((news, scope["state"]["link"].closed), return_when=asyncio.FIRST_COMPLETED)
+            if not news.done():
+                return
+        finally:
+            news.cancel()
+        if not news.result():
+            await answer(send, 304)
+            return
+        values = {kind: 100 if kind in self._armed.kinds else 0 for kind in _KINDS}
+        runtimes = [{"@type": _TYPE, "name": name, "layer": {name: values}} for name in asked.resource_names]
+        document = {"version_info": self._armed.version, "type_url": _TYPE, "resources": runtimes}
+        await answer(send, 200, {"content-type": "application/json"}, msgspec.json.encode(document))
+
+    async def _failure(self, scope: Scope, _: Receive, send: Send) -> Held | None:
+        told = self._seen(scope)
+        if skip := self._lookout.failed(told):
+            await self._pass(skip, send)
+            return None
+        return self._hold(scope, Trigger.FAILURE, told.failure)
+
+    async def _slow(self, scope: Scope, _: Receive, send: Send) -> None:
+        skip = self._lookout.slow(self._seen(scope), asyncio.get_running_loop().time())
+        self._metrics.decided("slow_seen" if skip is None else "skipped", skip)
+        self._armed.look()
+        await answer(send, 204)
+
+    async def _next(self, scope: Scope, _: Receive, send: Send) -> Held | None:
+        due = self._lookout.due(self._seen(scope), asyncio.get_running_loop().time())
+        if isinstance(due, Skip):
+            await self._pass(due, send)
+            return None
+        return self._hold(scope, Trigger.LATENCY, due)
+
+    @property
+    def _metrics(self) -> Metrics:
+        return self._holds.metrics
+
+    def _seen(self, scope: Scope) -> Seen:
+        return seen(scope["headers"], self._allowed)
+
+    async def _pass(self, skip: Skip, send: Send) -> None:
+        self._metrics.decided("skipped", skip)
+        await answer(send, 204)
+
+    def _hold(self, scope: Scope, kind: Trigger, failure: Failure) -> Held:
+        self._lookout.busy = True
+        held = self._holds.begin(replace(marked_request(scope["headers"]), trigger=kind, failure=failure))
+        # Not before it is known that it is really held: that another was faster changes nothing for Envoy.
+        held.placed.add_done_callback(lambda _: self._armed.look())
+        held.over.add_done_callback(self._over)
+        return held
+
+    def headers(self, held: Held) -> dict[str, str] | None:
+        """What Envoy is told at the end of a hold that began here; None when nothing was held at all."""
+        result = held.over.result()
+        if result.id is None:
+            self._metrics.decided("skipped", result.reason)
+            return None
+        self._metrics.decided("held")
+        headers = {HEADER: str(result)}
+        if held.marked.trigger is Trigger.LATENCY:
+            return headers | onward(held.marked, result)
+        # Without a debugger that sees it, a second try would be good for nothing.
+        if result.outcome is Outcome.ATTACHED:
+            self._metrics.decided("replayed")
+            headers[REPLAY] = "yes"
+        return headers
+
+    def _over(self, _: Any) -> None:
+        self._lookout.busy = False
+        self._armed.look()
+
+
+async def _body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body") or len(body) > _LARGEST:
+            return bytes(body)

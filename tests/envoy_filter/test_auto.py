@@ -1,0 +1,385 @@
+"""Auto-debug on a real Envoy, with the real coordinator and sidecar: what fails is replayed once, into a debugger."""
+
+import asyncio
+import contextlib
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from envoy_filter.auto import BUFFER
+from envoy_filter.front_end import FrontEnd
+from squash.calls import (
+    create_request,
+    delete_request,
+    get_attachment,
+    get_request,
+    list_attachments,
+    patch_attachment,
+    release_attachment,
+)
+from squash.client import AsyncClient
+from squash.model import DebugAttachment, DebugRequest, Outcome, RequestSpec, State, StatusPatch, Trigger
+from squash.reasons import Reason
+from squash.result import HEADER, MARK, parse
+from squash.tasks import spawn
+from tests.envoy_filter.child import Child
+from tests.envoy_filter.http_server import HttpServer, Reply, Request
+from tests.envoy_filter.stack import Stack, stack
+from tests.envoy_filter.test_with_coordinator import container, coordinator
+
+
+async def until(look: Callable[[], Awaitable[bool]]) -> None:
+    """Waits for a fact that tells nobody when it changes, like those of Envoy's admin interface."""
+    async with asyncio.timeout(60):
+        while True:
+            if await look():
+                return
+            await asyncio.sleep(0.02)
+
+
+class Service(HttpServer):
+    """Fails requests for /fails with the status that they name, unless they bear the mark."""
+
+    def __init__(self) -> None:
+        super().__init__(self._serve)
+        self.tries: Counter[str] = Counter()
+        self.requests: list[Request] = []
+        self.pauses: dict[str, float] = {}
+        self.hopeless = False
+        """Whether what fails does so with the mark, too."""
+
+    async def _serve(self, request: Request) -> Reply:
+        self.tries[request.target] += 1
+        self.requests.append(request)
+        if pause := self.pauses.get(request.path):
+            await asyncio.sleep(pause)
+        fails = self.hopeless or request.header(MARK) is None
+        if request.path.startswith("/fails") and fails:
+            status = int(request.query.get("status", "500"))
+            headers = (("content-type", "text/sad"), ("retry-after", "7"), ("x-secret", "s3cret"))
+            return Reply(status, b"first", headers)
+        return Reply(200, b"second" if self.tries[request.target] > 1 else b"fine")
+
+
+class World:
+    def __init__(self, service: Service, held: Stack, client: AsyncClient, process: Child) -> None:
+        self.service = service
+        self.held = held
+        self.client = client
+        self.process = process
+
+    async def wish(self, *, armed: bool = True, **terms: Any) -> str:
+        """Makes a debug request, and waits until Envoy looks out for it."""
+        spec = RequestSpec(image="demo/pricing", debugger="", **({"trigger": Trigger.FAILURE} | terms))
+        name = (await self.client.send(create_request(DebugRequest(spec=spec)))).name
+        if armed:
+            await self.until_runtime(1)
+        return name
+
+    async def stats(self) -> dict[str, float]:
+        text = (await self.held.http.get(self.held.admin + "/stats?filter=runtime|retry|rq_total")).text
+        pairs = (line.rsplit(": ", 1) for line in text.splitlines())
+        return {name: float(value) for name, value in pairs if value.strip().isdigit()}
+
+    async def armed(self) -> bool:
+        answer = (await self.held.http.get(self.held.admin + "/runtime")).json()
+        entries = answer["entries"]
+        return any(entry["final_value"] == "100" for key, entry in entries.items() if key.startswith("squash."))
+
+    async def until_runtime(self, wanted: int) -> None:
+        """Waits until Envoy is armed (1) or not (0)."""
+
+        async def as_wanted() -> bool:
+            return await self.armed() == bool(wanted)
+
+        await until(as_wanted)
+
+    async def send(self, target: str, method: str = "GET", **given: Any) -> httpx.Response:
+        return await self.held.http.request(method, self.held.url + target, **given)
+
+    async def matched(self, wish: str) -> DebugAttachment:
+        """The attachment, once a held request has met the wish."""
+        found = await self.client.send(get_request(wish, wait=30))
+        assert found.status.debug_attachment_ref is not None
+        return await self.client.send(get_attachment(found.status.debug_attachment_ref))
+
+    async def attach(self, name: str) -> None:
+        await self.client.send(patch_attachment(name, StatusPatch(state=State.ATTACHING, agent="a")))
+        await self.client.send(patch_attachment(name, StatusPatch(state=State.ATTACHED)))
+
+
+@contextlib.asynccontextmanager
+async def worlds(
+    directory: Path, front_end: FrontEnd = FrontEnd.LUA, request_timeout: float = 10.0
+) -> AsyncIterator[World]:
+    async with (
+        container(directory),
+        coordinator(directory) as (process, url),
+        AsyncClient(url) as client,
+        Service() as service,
+        stack(directory, url, front_end=front_end, request_timeout=request_timeout, upstream_port=service.port) as held,
+    ):
+        yield World(service, held, client, process)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with worlds(tmp_path) as running:
+        yield running
+
+
+async def test_failure_is_replayed_into_the_debugger(tmp_path: Path, front_end: FrontEnd) -> None:
+    async with worlds(tmp_path, front_end) as world:
+        wish = await world.wish()
+        asked = spawn(world.send("/fails?x=1", headers={"traceparent": "00-ab-cd-01"}), "get")
+        attachment = await world.matched(wish)
+        assert world.service.tries == {"/fails?x=1": 1}
+        spec = attachment.spec
+        assert spec.trigger is Trigger.FAILURE
+        assert spec.failure is not None
+        assert spec.held is not None
+        assert spec.failure.status == 500
+        assert spec.failure.duration is not None
+        assert 0 <= spec.failure.duration < 30
+        assert spec.failure.headers == {"content-type": "text/sad", "retry-after": "7"}
+        assert (spec.held.method, spec.held.path, spec.held.traceparent) == ("GET", "/fails?x=1", "00-ab-cd-01")
+        await world.attach(attachment.name)
+        response = await asked
+        assert (response.status_code, response.text) == (200, "second")
+        said = parse(response.headers[HEADER])
+        assert (said.outcome, said.id) == (Outcome.ATTACHED, attachment.name)
+        assert world.service.tries == {"/fails?x=1": 2}
+        first, second = world.service.requests
+        assert first.header(MARK) is None
+        assert second.header(MARK) == "auto"
+        strip = {MARK, "x-request-id"}
+        assert [h for h in first.headers if h[0] not in strip] == [h for h in second.headers if h[0] not in strip]
+        assert first.header("x-request-id") == second.header("x-request-id")
+        await world.until_runtime(0)
+        assert (await world.send("/fails?x=2")).status_code == 500
+        assert world.service.tries["/fails?x=2"] == 1
+
+
+async def test_unarmed_failure_passes_straight_through(world: World) -> None:
+    response = await world.send("/fails")
+    assert (response.status_code, response.text) == (500, "first")
+    assert HEADER not in response.headers
+    assert world.service.tries == {"/fails": 1}
+    assert (await world.stats()).get("cluster.squash_upstream_armed.upstream_rq_total", 0) == 0
+
+
+async def test_post_is_replayed_when_it_is_opted_in(world: World) -> None:
+    wish = await world.wish(methods=["POST"])
+    body = bytes(range(256)) * 100
+    asked = spawn(world.send("/fails", "POST", content=body), "post")
+    attachment = await world.matched(wish)
+    assert world.service.tries == {"/fails": 1}
+    await world.attach(attachment.name)
+    assert (await asked).text == "second"
+    assert world.service.tries == {"/fails": 2}
+    assert [request.body for request in world.service.requests] == [body, body]
+
+
+async def test_replay_that_fails_too_is_not_replayed_again(world: World) -> None:
+    wish = await world.wish()
+    await world.wish(armed=False)
+    asked = spawn(world.send("/fails?status=503"), "get")
+    attachment = await world.matched(wish)
+    world.service.hopeless = True
+    await world.attach(attachment.name)
+    response = await asked
+    assert (response.status_code, response.text) == (503, "first")
+    assert parse(response.headers[HEADER]).outcome is Outcome.ATTACHED
+    assert world.service.tries == {"/fails?status=503": 2}
+    attachments = await world.client.send(list_attachments())
+    assert [one.name for one in attachments] == [attachment.name]
+
+
+@pytest.mark.parametrize(
+    ("terms", "method", "target"),
+    [
+        ({}, "POST", "/fails"),
+        ({"methods": ["POST"]}, "GET", "/fails"),
+        ({"statuses": [503]}, "GET", "/fails"),
+        ({"path": "/cart/*"}, "GET", "/fails"),
+    ],
+)
+async def test_what_does_not_fit_is_left_alone(world: World, terms: dict[str, Any], method: str, target: str) -> None:
+    wish = await world.wish(**terms)
+    response = await world.send(target, method)
+    assert (response.status_code, response.text) == (500, "first")
+    assert HEADER not in response.headers
+    assert world.service.tries == {target: 1}
+    assert (await world.client.send(get_request(wish))).status.debug_attachment_ref is None
+    assert await world.client.send(list_attachments()) == []
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_body_too_large_to_replay(world: World, chunked: bool) -> None:
+    wish = await world.wish(methods=["POST"])
+    body = b"x" * (BUFFER * 2)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 65_536):
+            yield body[start : start + 65_536]
+
+    response = await world.send("/fails", "POST", content=pieces() if chunked else body)
+    assert (response.status_code, response.text) == (500, "first")
+    assert world.service.tries == {"/fails": 1}
+    assert len(world.service.requests[0].body) == len(body)
+    assert (await world.client.send(get_request(wish))).status.debug_attachment_ref is None
+
+
+async def test_one_of_fifty_failures_at_once_is_held(world: World) -> None:
+    wish = await world.wish()
+    second = await world.wish(armed=False)
+    asked = [spawn(world.send(f"/fails?n={number}"), "get") for number in range(50)]
+    attachment = await world.matched(wish)
+    done, _ = await asyncio.wait(asked, return_when=asyncio.ALL_COMPLETED, timeout=1)
+    while len(done) < 49:
+        more, _ = await asyncio.wait([task for task in asked if task not in done], return_when=asyncio.FIRST_COMPLETED)
+        done |= more
+    assert {task.result().status_code for task in done} == {500}
+    assert set(world.service.tries.values()) == {1}
+    assert (await world.client.send(get_request(second))).status.debug_attachment_ref is None
+    await world.attach(attachment.name)
+    [held] = set(asked) - done
+    assert (await held).status_code == 200
+    assert sorted(world.service.tries.values()) == [1] * 49 + [2]
+
+
+async def test_let_go_without_a_debugger_the_caller_gets_the_first_answer(world: World) -> None:
+    wish = await world.wish()
+    asked = spawn(world.send("/fails"), "get")
+    attachment = await world.matched(wish)
+    await world.client.send(release_attachment(attachment.name))
+    response = await asked
+    assert (response.status_code, response.text) == (500, "first")
+    assert response.headers["content-type"] == "text/sad"
+    said = parse(response.headers[HEADER])
+    assert (said.outcome, said.reason) == (Outcome.RELEASED, Reason.RELEASED)
+    assert not [name for name in response.headers if name.startswith("x-squash") and name != HEADER]
+    assert world.service.tries == {"/fails": 1}
+
+
+async def test_caller_hangs_up_while_held(world: World) -> None:
+    wish = await world.wish()
+    asked = spawn(world.send("/fails", timeout=90), "get")
+    attachment = await world.matched(wish)
+    asked.cancel()
+
+    async def over() -> bool:
+        return (await world.client.send(get_attachment(attachment.name))).status.outcome is not None
+
+    await until(over)
+    after = await world.client.send(get_attachment(attachment.name))
+    assert after.status.outcome is Outcome.CALLER_GONE
+    assert world.service.tries == {"/fails": 1}
+
+
+async def test_marked_and_failed_requests_are_kept_apart(world: World) -> None:
+    marked = await world.wish(trigger=None, armed=False)
+    failing = await world.wish()
+    assert (await world.send("/ok")).status_code == 200
+    asked = spawn(world.send("/fails"), "get")
+    assert (await world.matched(failing)).spec.trigger is Trigger.FAILURE
+    assert (await world.client.send(get_request(marked))).status.debug_attachment_ref is None
+    other = spawn(world.send("/ok", headers={MARK: "1"}), "get")
+    by_mark = await world.matched(marked)
+    assert by_mark.spec.trigger is None
+    for name in (marked, failing):
+        await world.client.send(delete_request(name))
+    assert (await asked).status_code == 500
+    assert (await other).status_code == 200
+
+
+async def test_withdrawn_request_disarms(world: World) -> None:
+    wish = await world.wish()
+    await world.client.send(delete_request(wish))
+    await world.until_runtime(0)
+    assert (await world.send("/fails")).status_code == 500
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_sidecar_dead_while_armed(world: World, how: signal.Signals) -> None:
+    await world.wish()
+    await world.held.sidecar.end(how)
+    for number in range(5):
+        response = await world.send(f"/fails?n={number}")
+        assert (response.status_code, response.text) == (500, "first")
+        assert (await world.send(f"/ok?n={number}")).status_code == 200
+    assert set(world.service.tries.values()) == {1}
+
+
+async def test_sidecar_frozen_while_armed(tmp_path: Path) -> None:
+    async with worlds(tmp_path, request_timeout=0.5) as world:
+        await world.wish()
+        world.held.sidecar.send(signal.SIGSTOP)
+        # Far below the longest hold, which is 60 s.
+        response = await world.send("/fails", timeout=20)
+        assert (response.status_code, response.text) == (500, "first")
+        assert world.service.tries == {"/fails": 1}
+
+
+async def test_sidecar_dies_while_it_holds(world: World) -> None:
+    wish = await world.wish()
+    asked = spawn(world.send("/fails"), "get")
+    await world.matched(wish)
+    await world.held.sidecar.end(signal.SIGKILL)
+    response = await asked
+    assert (response.status_code, response.text) == (500, "first")
+    assert world.service.tries == {"/fails": 1}
+
+
+async def test_coordinator_gone_and_back(tmp_path: Path) -> None:
+    async with worlds(tmp_path) as world:
+        wish = await world.wish()
+        listen = world.client.url.removeprefix("http://")
+        await world.process.end(signal.SIGKILL)
+        response = await world.send("/fails")
+        assert (response.status_code, response.text) == (500, "first")
+        await world.until_runtime(0)
+        async with coordinator(tmp_path, listen):
+            await world.until_runtime(1)
+            asked = spawn(world.send("/fails?again"), "get")
+            attachment = await world.matched(wish)
+            await world.attach(attachment.name)
+            assert (await asked).text == "second"
+
+
+async def test_next_request_like_a_slow_one_is_held(tmp_path: Path, front_end: FrontEnd) -> None:
+    async with worlds(tmp_path, front_end) as world:
+        world.service.pauses["/slow"] = 0.4
+        wish = await world.wish(trigger=Trigger.LATENCY, threshold=0.3)
+        assert (await world.send("/fast")).status_code == 200
+        response = await world.send("/slow?n=1")
+        assert (response.status_code, HEADER in response.headers) == (200, False)
+        assert not [name for name in response.headers if name.startswith("x-squash")]
+        await until(lambda: armed_for(world, "next"))
+        assert (await world.send("/fast")).status_code == 200
+        assert (await world.send("/slow", "POST")).status_code == 200
+        del world.service.pauses["/slow"]
+        asked = spawn(world.send("/slow?n=2"), "get")
+        attachment = await world.matched(wish)
+        spec = attachment.spec
+        assert (spec.trigger, spec.held and spec.held.path) == (Trigger.LATENCY, "/slow?n=2")
+        assert spec.failure is not None
+        assert spec.failure.status == 200
+        assert spec.failure.duration is not None
+        assert 0.3 <= spec.failure.duration < 30
+        assert world.service.tries["/slow?n=2"] == 0
+        await world.attach(attachment.name)
+        response = await asked
+        assert parse(response.headers[HEADER]).outcome is Outcome.ATTACHED
+        assert world.service.tries["/slow?n=2"] == 1
+        assert world.service.requests[-1].header(MARK) == "auto"
+
+
+async def armed_for(world: World, kind: str) -> bool:
+    entries = (await world.held.http.get(world.held.admin + "/runtime")).json()["entries"]
+    return bool(entries.get(f"squash.{kind}", {}).get("final_value") == "100")

@@ -1,0 +1,100 @@
+"""Auto-debug's decisions."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from envoy_filter.lookout import HOT, Lookout, Seen, Skip
+from squash.model import Failure, Trigger, Wish
+
+FAILED = Seen("GET", "/cart?x=1", Failure(status=500, duration=0.2), size=10, largest=100)
+SLOW = Seen("GET", "/cart?x=1", Failure(status=200, duration=3.0))
+
+
+def wish(trigger: Trigger = Trigger.FAILURE, name: str = "w", **terms: Any) -> Wish:
+    return Wish(name=name, trigger=trigger, **terms)
+
+
+def lookout(*wishes: Wish) -> Lookout:
+    made = Lookout()
+    made.take(wishes)
+    return made
+
+
+def test_nothing_pending() -> None:
+    idle = lookout()
+    assert idle.armed(0) == frozenset()
+    assert idle.failed(FAILED) is Skip.NOTHING_PENDING
+    assert idle.slow(SLOW, 0) is Skip.NOTHING_PENDING
+    assert idle.due(SLOW, 0) is Skip.NOTHING_PENDING
+    assert idle.next_change(0) is None
+
+
+def test_failure_is_held_one_at_a_time() -> None:
+    out = lookout(wish())
+    assert out.armed(0) == {"failure"}
+    assert out.failed(FAILED) is None
+    out.busy = True
+    assert out.failed(FAILED) is Skip.BUSY
+    assert out.armed(0) == frozenset()
+    out.busy = False
+    out.take(())
+    assert out.failed(FAILED) is Skip.NOTHING_PENDING
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"attempt": 2}, Skip.REPLAYED),
+        ({"stream": True}, Skip.STREAM),
+        ({"size": 101}, Skip.TOO_LARGE),
+        ({"size": 100}, None),
+        ({"method": "POST"}, Skip.METHOD),
+        ({"failure": Failure(status=404)}, Skip.STATUS),
+    ],
+)
+def test_failures_that_are_left_alone(change: dict[str, Any], why: Skip | None) -> None:
+    assert lookout(wish()).failed(replace(FAILED, **change)) is why
+
+
+def test_any_wish_that_fits_will_do() -> None:
+    out = lookout(wish(name="a", path="/other"), wish(name="b", statuses=[500]))
+    assert out.failed(FAILED) is None
+    assert lookout(wish(path="/other")).failed(FAILED) is Skip.PATH
+    assert lookout(wish(Trigger.LATENCY)).failed(FAILED) is Skip.NOTHING_PENDING
+
+
+def test_slow_one_then_the_next_like_it() -> None:
+    out = lookout(wish(Trigger.LATENCY, threshold=2.0))
+    assert out.armed(0) == {"latency"}
+    assert out.due(SLOW, 0) is Skip.NOTHING_PENDING
+    assert out.slow(replace(SLOW, failure=Failure(duration=1.9)), 0) is Skip.DURATION
+    assert out.slow(SLOW, 0) is None
+    assert out.armed(1) == {"latency", "next"}
+    assert out.due(replace(SLOW, path="/cart?x=2"), 1) == SLOW.failure
+    assert out.due(replace(SLOW, path="/other"), 1) is Skip.PATH
+    assert out.due(replace(SLOW, method="HEAD"), 1) is Skip.METHOD
+    assert out.due(replace(SLOW, stream=True), 1) is Skip.STREAM
+    assert out.next_change(1) == HOT
+    assert out.armed(HOT) == {"latency"}
+    assert out.due(SLOW, HOT) is Skip.NOTHING_PENDING
+    assert out.next_change(HOT) is None
+
+
+def test_pattern_says_which_paths_are_alike() -> None:
+    out = lookout(wish(Trigger.LATENCY, path="/cart/*"))
+    assert out.slow(replace(SLOW, path="/cart/1"), 0) is None
+    assert out.due(replace(SLOW, path="/cart/2"), 0) == SLOW.failure
+
+
+def test_withdrawn_wish_is_forgotten_with_its_slow_one() -> None:
+    out = lookout(wish(Trigger.LATENCY))
+    assert out.slow(SLOW, 0) is None
+    out.take(())
+    out.take((wish(Trigger.LATENCY),))
+    assert out.armed(0) == {"latency"}
+
+
+def test_stream_is_not_slow() -> None:
+    assert lookout(wish(Trigger.LATENCY)).slow(replace(SLOW, stream=True), 0) is Skip.STREAM
