@@ -83,6 +83,9 @@ class CoordinatorDouble(HttpServer):
                 return "patch", self.patch
             case "GET", ["changes"]:
                 return "changes", self.changes
+            case "GET", ["trigger"]:
+                # As a coordinator that knows of no triggers answers; the sidecar asks now and then.
+                return "trigger", self.unknown
         return "unknown", self.unknown
 
     async def unknown(self, request: Request) -> Reply:
