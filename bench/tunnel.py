@@ -18,8 +18,8 @@ from squash.model import AttachmentSpec, DebugAttachment
 from squash.options import Address
 
 LIMIT = 60.0
-AHEAD = 4
-"""Answers that are asked for before the first has come: no side ever waits for the other."""
+AHEAD = 16
+"""Answers that are asked for before the first has come: enough to fill the longer way, too."""
 ROUND_TRIPS = 300
 WARM_UP = 0.3
 """Seconds."""
