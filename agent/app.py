@@ -14,7 +14,7 @@ from agent.loop import Loop
 from agent.places import Places
 from agent.targets import Targets
 from agent.tunnel import Tunnel
-from squash import logs, options, serve
+from squash import companions, logs, options, serve
 from squash.client import AsyncClient
 from squash.credentials import Credentials
 from squash.errors import SettingError
@@ -30,6 +30,7 @@ async def run(settings: AgentSettings) -> None:
     check_debug_listen(settings)
     places = Places(settings.runtime_dir)
     async with (
+        _companion(settings),
         AsyncClient(settings.server_url, credentials=credentials) as client,
         AsyncClient(settings.server_url, credentials=credentials) as renewals,
     ):
@@ -64,6 +65,12 @@ async def run(settings: AgentSettings) -> None:
             task.cancel()
         await asyncio.wait({tunnel, renewing, auditing, going})
     places.close()
+
+
+def _companion(settings: AgentSettings) -> contextlib.AbstractAsyncContextManager[None]:
+    if settings.sidecar_listen is None:
+        return contextlib.nullcontext()
+    return companions.load("sidecar")({"listen": str(settings.sidecar_listen), "server_url": settings.server_url})
 
 
 def check_debug_listen(settings: AgentSettings) -> None:

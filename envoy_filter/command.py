@@ -8,6 +8,7 @@ import typer
 from squash.errors import SettingError
 from squash.options import convert, rows
 
+from .edge import pieces as edge_pieces
 from .envoy import EnvoySettings, auto_snippet, bootstrap, snippet
 from .front_end import FilterSettings
 from .shield import shield as shield_pieces
@@ -38,6 +39,8 @@ def config(
     sidecar_cluster: Annotated[str, _option("sidecar_cluster", "NAME")] = "",
     sidecar_http: Annotated[str, _option("sidecar_http", "HOST:PORT")] = "",
     auto_debug: Annotated[str, _option("auto_debug", "true|false")] = "",
+    sidecar_socket: Annotated[str, _option("sidecar_socket", "PATH")] = "",
+    shared: Annotated[bool, typer.Option("--shared", help=_help("shared"))] = False,
     admin: Annotated[str, _option("admin", "HOST:PORT")] = "",
     request_timeout: Annotated[str, _option("request_timeout", "SECONDS")] = "",
     attachment_timeout: Annotated[str, _option("attachment_timeout", "SECONDS")] = "",
@@ -60,6 +63,8 @@ def config(
         "sidecar_cluster": sidecar_cluster,
         "sidecar_http": sidecar_http,
         "auto_debug": auto_debug,
+        "sidecar_socket": sidecar_socket,
+        "shared": "true" if shared else "",
         "admin": admin,
         "request_timeout": request_timeout,
         "attachment_timeout": attachment_timeout,
@@ -116,16 +121,26 @@ def shield(as_json: Annotated[bool, typer.Option("--json", help="JSON, without c
     _print(shield_pieces(), as_json=as_json)
 
 
+@app.command()
+def edge(as_json: Annotated[bool, typer.Option("--json", help="JSON, without comments.")] = False) -> None:
+    """Print the filter for the Envoy at the edge: it takes the mark off requests from outside.
+
+    Example: squashctl envoy edge > edge.yaml
+    """
+    _print(edge_pieces(), as_json=as_json)
+
+
 def _print(rendered: dict[str, Any], *, as_json: bool) -> None:
     typer.echo(json.dumps(plain(rendered), indent=2) if as_json else dump(rendered), nl=as_json)
 
 
 def _values(given: dict[str, str]) -> dict[str, Any]:
     values = {key: convert(text, _TYPES[key], key, _ROWS[key].flag) for key, text in given.items()}
-    if "sidecar" in given and "sidecar_cluster" in given:
+    ways = [key for key in ("sidecar", "sidecar_socket", "sidecar_cluster") if key in given]
+    if len(ways) > 1:
+        first, second = ways[:2]
         raise SettingError(
-            f"sidecar_cluster = {given['sidecar_cluster']!r} cannot be used together with sidecar = "
-            f"{given['sidecar']!r}: give one of them"
+            f"{second} = {given[second]!r} cannot be used together with {first} = {given[first]!r}: give one of them"
         )
     for key in ("upstream", "sidecar", "sidecar_http"):
         if key in values and values[key].port == 0:

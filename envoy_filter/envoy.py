@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from squash.mark import BAGGAGE
@@ -173,7 +174,8 @@ def _sidecar_clusters(settings: FilterSettings) -> list[Any]:
     most = 65_536
     limits = {"max_connections": most, "max_pending_requests": most, "max_requests": most}
     breakers = Commented("Each hold keeps one call open.", {"thresholds": [limits]})
-    return [_cluster(SIDECAR, settings.address, options) | {"circuit_breakers": breakers}]
+    place = settings.sidecar_socket or settings.address
+    return [_cluster(SIDECAR, place, options) | {"circuit_breakers": breakers}]
 
 
 def _idle_before_sidecar(protocol: dict[str, Any]) -> dict[str, Any]:
@@ -193,22 +195,24 @@ def _http2() -> dict[str, Any]:
     return {"http2_protocol_options": {}}
 
 
-def _cluster(name: str, address: Address, http: dict[str, Any]) -> dict[str, Any]:
+def _cluster(name: str, place: Address | Path, http: dict[str, Any]) -> dict[str, Any]:
     protocol = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     return {
         "name": name,
-        "type": "STATIC" if _is_ip(address.host) else "STRICT_DNS",
+        "type": "STATIC" if isinstance(place, Path) or _is_ip(place.host) else "STRICT_DNS",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {protocol: {"@type": TYPE + protocol} | http},
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(address)}}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(place)}}]}],
         },
     }
 
 
-def _address(address: Address) -> dict[str, Any]:
-    return {"socket_address": {"address": address.host, "port_value": address.port}}
+def _address(place: Address | Path) -> dict[str, Any]:
+    if isinstance(place, Path):
+        return {"pipe": {"path": str(place)}}
+    return {"socket_address": {"address": place.host, "port_value": place.port}}
 
 
 def _is_ip(host: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -16,6 +17,7 @@ from squash.result import HEADER, MARK, Result
 from squash.settings import Positive, SidecarSettings
 
 from .headers import CHECK_PREFIX, EXPECTED, FORWARDED, HOLD, IGNORED, longest
+from .identity import CLAIMS
 from .onward import ONWARD
 from .yaml import Commented
 
@@ -59,6 +61,14 @@ class FilterSettings:
     )
     sidecar_cluster: ClusterName | None = setting(
         None, "name of a cluster of yours that leads to squash-sidecar (for grpc by HTTP/2), instead of an address"
+    )
+    sidecar_socket: Path | None = setting(
+        None, "unix socket of squash-sidecar, instead of an address: its `listen_socket` or `grpc_listen_socket`"
+    )
+    shared: bool = setting(
+        False,
+        "tell squash-sidecar whose request it is, by SQUASH_POD, SQUASH_NAMESPACE and SQUASH_CONTAINER of Envoy's "
+        "environment: for one that pods share",
     )
     request_timeout: Positive = setting(_SIDECAR.request_timeout, "the sidecar's request_timeout, in seconds")
     attachment_timeout: Positive = setting(_SIDECAR.attachment_timeout, "the sidecar's attachment_timeout, in seconds")
@@ -127,6 +137,7 @@ def lua(settings: FilterSettings) -> str:
         "unreachable": _UNREACHABLE,
         "forwarded": {name: {"name": wire, "longest": longest(wire)} for name, wire in FORWARDED.items()},
         "onward": dict(enumerate(ONWARD, 1)),
+        "claims": dict(CLAIMS) if settings.shared else {},
     }
     source = resources.files(__package__).joinpath("lua/squash.lua").read_text(encoding="utf-8")
     return f"local settings = {lua_value(table)}\n\n{source}"
@@ -164,7 +175,8 @@ def _ext_authz(service: dict[str, Any]) -> dict[str, Any]:
 
 def _over_grpc(settings: FilterSettings) -> dict[str, Any]:
     service = {"envoy_grpc": {"cluster_name": settings.cluster}, "timeout": _longest_check(settings)}
-    return {"encode_raw_headers": True, "grpc_service": service}
+    claims: dict[str, Any] = {"initial_metadata": _claims()} if settings.shared else {}
+    return {"encode_raw_headers": True, "grpc_service": service | claims}
 
 
 def _over_http(settings: FilterSettings) -> dict[str, Any]:
@@ -176,7 +188,10 @@ def _over_http(settings: FilterSettings) -> dict[str, Any]:
             "authorization_request": {
                 "headers_to_add": Commented(
                     "Envoy's call to the sidecar has a timeout of its own under the usual name.",
-                    [{"key": EXPECTED, "value": "%REQ(x-envoy-expected-rq-timeout-ms)%"}],
+                    [
+                        {"key": EXPECTED, "value": "%REQ(x-envoy-expected-rq-timeout-ms)%"},
+                        *(_claims() if settings.shared else []),
+                    ],
                 )
             },
             "authorization_response": {
@@ -187,6 +202,11 @@ def _over_http(settings: FilterSettings) -> dict[str, Any]:
             },
         }
     }
+
+
+def _claims() -> list[dict[str, Any]]:
+    """What tells whose request it is; Envoy's environment may hold no control characters."""
+    return [{"key": name, "value": f"%ENVIRONMENT({variable})%"} for name, variable in CLAIMS.items()]
 
 
 def _longest_check(settings: FilterSettings) -> Commented:

@@ -9,6 +9,7 @@ from squash.model import Failure, HeldRequest, Trigger
 from squash.result import MARK
 
 from .budget import budget
+from .identity import CLAIMS
 
 IGNORED = "x-squash-ignored"
 """Response header that says: the mark does not count, act as if it were absent."""
@@ -41,7 +42,7 @@ LONGEST = {
     MARK: LONGEST_BAGGAGE,
 }
 LONGEST_OTHERWISE = 1024
-_NAMES = {name.encode(): name for name in FORWARDED.values()}
+_NAMES = {name.encode(): name for name in (*FORWARDED.values(), *CLAIMS)}
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class MarkedRequest:
     failure: Failure | None = None
     carried: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The headers to set on its way onwards, so that it bears the mark in header and baggage."""
+    claims: Mapping[str, str] = field(default_factory=dict)
+    """What Envoy says of whose request it is, by the names of `identity.CLAIMS`."""
     ticket: str | None = field(default=None, repr=False)
     """The mark's value, when it is a ticket that was verified."""
 
@@ -80,7 +83,9 @@ def marked_request(headers: Iterable[tuple[bytes, bytes]]) -> MarkedRequest:
         mark=found.carrier if found else None,
         budget=budget(told.get(EXPECTED), told.get("grpc-timeout")),
     )
-    return MarkedRequest(held, found, carried=mark.carried(found, baggage) if found else {})
+    carried = mark.carried(found, baggage) if found else {}
+    claims = {name: told[name] for name in CLAIMS if name in told}
+    return MarkedRequest(held, found, carried=carried, claims=claims)
 
 
 def longest(name: str) -> int:

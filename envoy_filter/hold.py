@@ -37,6 +37,13 @@ class Overloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Barred:
+    """A marked request came, but whoever asked for it may not."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class Created:
     """The coordinator has the attachment."""
 
@@ -77,7 +84,7 @@ class Tick:
     """Time has passed."""
 
 
-Event = Marked | Overloaded | Created | Refused | Changed | Vanished | CallerGone | Stopping | Tick
+Event = Marked | Overloaded | Barred | Created | Refused | Changed | Vanished | CallerGone | Stopping | Tick
 
 # -- commands ---------------------------------------------------------------------------------------
 
@@ -175,6 +182,8 @@ class Hold:
                 return [Create(self.name)]
             case Overloaded():
                 return self._end(now, Outcome.OVERLOADED, Reason.TOO_MANY_HOLDS, exists=False)
+            case Barred(reason):
+                return self._end(now, Outcome.ERROR, reason, exists=False)
             case _:
                 raise IllegalEventError(f"hold {self.name}: expected Marked first, but got {event}")
 
@@ -192,12 +201,12 @@ class Hold:
                 return self._cancel(now, Outcome.UNAVAILABLE, Reason.STOPPING)
             case Tick():
                 return self._tick(now)
-            case Marked() | Overloaded():
+            case Marked() | Overloaded() | Barred():
                 raise IllegalEventError(f"hold {self.name}: expected Marked once, but got it again when {self.stage}")
 
     def _over(self, event: Event) -> list[Command]:
         match event:
-            case Marked() | Overloaded():
+            case Marked() | Overloaded() | Barred():
                 raise IllegalEventError(f"hold {self.name}: expected Marked once, but got it again when {self.stage}")
             case Created() if self._cancelled:
                 # The cancellation may have reached the coordinator before the creation did.

@@ -19,6 +19,7 @@ from squash.tasks import spawn
 from .backoff import Backoff
 from .headers import MarkedRequest
 from .hold import (
+    Barred,
     CallerGone,
     Cancel,
     Changed,
@@ -39,8 +40,10 @@ from .hold import (
     Wait,
 )
 from .http1 import Http1Client
+from .identity import Peer
 from .metrics import Metrics
 from .reports import Reports
+from .tenants import Tenant, Tenants
 from .watch import Watch
 
 LATE = 2.0
@@ -56,12 +59,13 @@ _log = Log("holds")
 class Held:
     """One hold, and what its caller waits for."""
 
-    def __init__(self, hold: Hold, marked: MarkedRequest, attachment: DebugAttachment) -> None:
+    def __init__(self, hold: Hold, marked: MarkedRequest, tenant: Tenant) -> None:
         loop = asyncio.get_running_loop()
         self.hold = hold
         self.began = time.time_ns()
         """Unix time in nanoseconds."""
-        self.attachment = attachment
+        self.tenant = tenant
+        self.attachment = tenant.attachment
         """As the coordinator gave it back; until then, as it is asked for."""
         self.marked = marked
         self.request = marked.held
@@ -69,22 +73,22 @@ class Held:
         """Done when the hold waits for the debugger, or is over already."""
         self.over: asyncio.Future[Result] = loop.create_future()
         self.timer: asyncio.TimerHandle | None = None
-        self.problem: str | None = None
+        self.problem = tenant.problem
         """The last thing that went wrong, in words, for the log."""
 
 
 class Holds:
-    """`template` is the attachment that each marked request creates; `ended` is called with each hold that is over."""
+    """`tenants` know what attachment each marked request creates; `ended` is called with each hold that is over."""
 
     def __init__(
         self,
         client: Http1Client,
-        template: DebugAttachment,
+        tenants: Tenants,
         settings: SidecarSettings,
         ended: Callable[[Held], None] = lambda held: None,
     ) -> None:
         self._client = client
-        self._template = template
+        self._tenants = tenants
         self._settings = settings
         self._ended = ended
         self._holder = f"sidecar-{secrets.token_hex(8)}"
@@ -102,18 +106,22 @@ class Holds:
     def stopping(self) -> bool:
         return self._stopping
 
-    def begin(self, request: MarkedRequest) -> Held:
-        """Holds a marked request, whose caller then waits for `placed` and `over`."""
+    def begin(self, request: MarkedRequest, peer: Peer | None) -> Held:
+        """Holds a marked request that came from `peer`, whose caller then waits for `placed` and `over`."""
         settings = self._settings
         hold = Hold(
             f"held-{secrets.token_hex(10)}",
             request_timeout=settings.request_timeout,
             attachment_timeout=settings.attachment_timeout,
         )
-        held = Held(hold, request, self._template)
-        full = len(self._open) >= settings.max_holds
+        tenant = self._tenants.begin(request.claims, peer)
+        held = Held(hold, request, tenant)
+        full = tenant.full or len(self._open) >= settings.max_holds
         self._open[hold.name] = held
-        self._feed(held, Overloaded() if full else Marked())
+        if tenant.barred:
+            self._feed(held, Barred(tenant.barred))
+        else:
+            self._feed(held, Overloaded() if full else Marked())
         if self._stopping:
             self._feed(held, Stopping())
         return held
@@ -172,6 +180,7 @@ class Holds:
         if not held.placed.done():
             held.placed.set_result(None)
         del self._open[held.hold.name]
+        self._tenants.end(held.tenant)
         self._watch.discard(held.hold.name)
         self.metrics.ended(result)
         if not self._over:
@@ -192,6 +201,7 @@ class Holds:
                 outcome=result.outcome,
                 reason=result.reason,
                 held=result.held,
+                pod=held.tenant.pod,
                 problem=held.problem,
                 request_id=held.request.request_id,
             )
@@ -237,7 +247,7 @@ class Holds:
 
     def _attachment(self, held: Held) -> DebugAttachment:
         spec = msgspec.structs.replace(
-            self._template.spec,
+            held.tenant.attachment.spec,
             holder=self._holder,
             held=held.request,
             ticket=held.marked.ticket,

@@ -6,6 +6,8 @@ from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .identity import Peer, peer_of
+
 LONGEST_TARGET = 16_384
 """Bytes of a request's target that are looked at; the parser of URLs fails on more than 65,535."""
 
@@ -18,6 +20,7 @@ def _pending() -> asyncio.Future[None]:
 class Link:
     """The connection that a call came on: `scope["state"]["link"]`."""
 
+    peer: Peer
     closed: asyncio.Future[None] = field(default_factory=_pending)
 
 
@@ -30,7 +33,7 @@ class NeverRefusing(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
-        self._link = Link()
+        self._link = Link(peer_of(transport.get_extra_info("socket")))
         self.app_state = {**self.app_state, "link": self._link}
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -16,15 +16,15 @@ import asyncio
 import contextlib
 import gc
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import uvloop
 
 from squash import logs, serve
 from squash.credentials import Credentials
 from squash.errors import SettingError
-from squash.model import DebugAttachment
 from squash.options import die, load_or_exit
 from squash.result import HEADER
 from squash.settings import SidecarSettings
@@ -38,7 +38,7 @@ from .http1 import Http1Client
 from .lookout import Lookout
 from .onward import onward
 from .protocol import NeverRefusing
-from .template import render
+from .tenants import Tenants
 from .ticket import Gate
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Sidecar:
         if marked is None:
             await _ignore(send)
             return
-        await self._until_placed(self._holds.begin(marked), scope, send)
+        await self._until_placed(self._holds.begin(marked, scope["state"]["link"].peer), scope, send)
 
     async def _until_placed(self, held: Held, scope: Scope, send: Send) -> None:
         with self._heard(held, scope):
@@ -124,7 +124,7 @@ class Sidecar:
         if marked is None:
             await _ignore(send)
         else:
-            await self._until_over(self._holds.begin(marked), scope, send)
+            await self._until_over(self._holds.begin(marked, scope["state"]["link"].peer), scope, send)
 
     async def _until_over(self, held: Held, scope: Scope, send: Send) -> None:
         with self._heard(held, scope):
@@ -185,36 +185,50 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-async def _serve(settings: SidecarSettings, client: Http1Client, template: DebugAttachment) -> None:
+class Parts(NamedTuple):
+    """What is served where; `stop` lets go whatever is held, and comes before the end."""
+
+    app: Sidecar
+    stop: Callable[[], None]
+    sock: socket.socket
+    also: list[socket.socket]
+
+
+@contextlib.asynccontextmanager
+async def parts(settings: SidecarSettings) -> AsyncIterator[Parts]:
+    """The sidecar, ready to be served. Raises SettingError."""
+    client = Http1Client(settings.server_url, credentials=Credentials.of(settings.server_url, settings))
+    tenants = Tenants(settings, os.environ)
     spans = _spans(settings)
-    holds = Holds(client, template, settings, *([spans.ended] if spans else []))
-    gate = Gate(settings, client, _namespace(template), holds.metrics)
-    gate.start()
-    # What was loaded stays: the collector need not walk over it again and again.
-    gc.freeze()
-    async with _grpc(settings, holds, gate):
-        with serve.bind(settings.listen, "--listen") as sock:
-            lookout = Lookout()
-            armed = Armed(client, _container(template), lookout, holds.metrics.decided)
-            auto = AutoCalls(holds, armed, lookout, settings.failure_headers)
+    holds = Holds(client, tenants, settings, *([spans.ended] if spans else []))
+    gate = Gate(settings, client, tenants.namespace, holds.metrics)
+    lookout = Lookout()
+    armed = Armed(client, tenants.container, lookout, holds.metrics.decided)
+    auto = AutoCalls(holds, armed, lookout, settings.failure_headers)
 
-            def stop() -> None:
-                holds.stop()
-                armed.stop()
+    def stop() -> None:
+        holds.stop()
+        armed.stop()
 
-            await serve.run(Sidecar(holds, gate, auto), sock, "squash-sidecar", stop, protocol=NeverRefusing)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(_grpc(settings, holds, gate))
+        sock = stack.enter_context(serve.bind(settings.listen, "--listen"))
+        also = []
+        if settings.listen_socket:
+            also.append(stack.enter_context(serve.listening_at(settings.listen_socket, "--listen-socket")))
+        gate.start()
+        yield Parts(Sidecar(holds, gate, auto), stop, sock, also)
     gate.stop()
     await holds.close()
     if spans:
         await spans.close()
 
 
-def _container(template: DebugAttachment) -> dict[str, str]:
-    """Which container this sidecar is for, as far as the template names it."""
-    given = template.spec.attachment
-    return {
-        key: value for key in ("pod", "namespace", "container") if isinstance(value := given.get(key), str) and value
-    }
+async def _serve(settings: SidecarSettings) -> None:
+    async with parts(settings) as made:
+        # What was loaded stays: the collector need not walk over it again and again.
+        gc.freeze()
+        await serve.run(made.app, made.sock, "squash-sidecar", made.stop, protocol=NeverRefusing, also=made.also)
 
 
 def _spans(settings: SidecarSettings) -> "Spans | None":
@@ -230,21 +244,17 @@ def _spans(settings: SidecarSettings) -> "Spans | None":
     return Spans(settings.otlp_endpoint)
 
 
-def _namespace(template: DebugAttachment) -> str | None:
-    found = template.spec.attachment.get("namespace")
-    return found if isinstance(found, str) and found else None
-
-
 def _grpc(settings: SidecarSettings, holds: Holds, gate: Gate) -> contextlib.AbstractAsyncContextManager[object]:
-    if settings.grpc_listen is None:
+    if settings.grpc_listen is None and settings.grpc_listen_socket is None:
         return contextlib.nullcontext()
     try:
         from .authz import serving  # noqa: PLC0415 - large, and not always installed
     except ImportError as error:
+        given = settings.grpc_listen or settings.grpc_listen_socket
         raise SettingError(
-            f"grpc_listen = '{settings.grpc_listen}' cannot be used: {error}; install it with: pip install squash[grpc]"
+            f"grpc_listen = '{given}' cannot be used: {error}; install it with: pip install squash[grpc]"
         ) from error
-    return serving(holds, gate, settings.grpc_listen)
+    return serving(holds, gate, settings.grpc_listen, settings.grpc_listen_socket)
 
 
 def main() -> None:
@@ -252,8 +262,6 @@ def main() -> None:
     settings = load_or_exit(SidecarSettings, "sidecar", "Holds marked requests for the Envoy next to it.")
     logs.setup(settings.log_level, settings.log_format)
     try:
-        client = Http1Client(settings.server_url, credentials=Credentials.of(settings.server_url, settings))
-        template = render(settings.template, os.environ)
-        uvloop.run(_serve(settings, client, template))
+        uvloop.run(_serve(settings))
     except SettingError as error:
         die("sidecar", error, 2)

@@ -220,8 +220,9 @@ class Reason(StrEnum):
     )
     TOO_MANY_HOLDS = (
         "too_many_holds",
-        "the sidecar holds as many requests as it may",
-        "see with `squashctl list` what is held and release what need not be; or raise the sidecar's max_holds",
+        "the sidecar holds as many requests as it may, at all or of one pod",
+        "see with `squashctl list` what is held and release what need not be; or raise the sidecar's max_holds "
+        "(max_holds_per_pod where pods share it)",
     )
     HOLD_TIMEOUT = (
         "hold_timeout",
@@ -299,6 +300,19 @@ class Reason(StrEnum):
         "ticket_used",
         "as many requests were held with the ticket as it allows",
         "make a new one (`squashctl ticket create`), with more --uses if needed",
+    )
+
+    # -- a sidecar shared by pods --------------------------------------------------------------------
+    POD_UNKNOWN = (
+        "pod_unknown",
+        "the sidecar cannot tell which pod the process at the other end of the connection belongs to",
+        "on the platform local set SQUASH_POD (and SQUASH_NAMESPACE) in Envoy's environment, and let it be "
+        "of a user whom the sidecar may look at",
+    )
+    POD_MISMATCH = (
+        "pod_mismatch",
+        "a process claimed to speak for another pod than its own",
+        "see that Envoy's configuration names its own pod; it may as well name none",
     )
 
     # -- asking for a debugger ---------------------------------------------------------------------

@@ -8,7 +8,8 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import uvicorn
@@ -16,6 +17,7 @@ import uvicorn
 from squash import procfs
 from squash.errors import SettingError
 from squash.options import Address
+from squash.tasks import spawn
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than our clients keep theirs (httpx: 5), which then close first."""
@@ -50,7 +52,56 @@ def allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
+@contextlib.contextmanager
+def listening_at(path: Path, flag: str) -> Iterator[socket.socket]:
+    """A unix socket that every user may connect to; gone at the end. Raises SettingError.
+
+    What an earlier life has left there is replaced; a socket that somebody answers at is not.
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    with contextlib.closing(sock):
+        try:
+            _clear(path)
+            sock.bind(str(path))
+            path.chmod(0o666)
+            sock.listen(2048)
+        except OSError as error:
+            raise SettingError(f"cannot listen on {str(path)!r} ({flag}): {error.strerror or error}") from error
+        try:
+            yield sock
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _clear(path: Path) -> None:
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as trial:
+        try:
+            trial.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError(errno.EADDRINUSE, "another process listens there")
+
+
+Protocol = type[asyncio.Protocol] | Literal["auto"]
+
+
 class _Server(uvicorn.Server):
+    also: Sequence[socket.socket] = ()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for sock in self.also:
+            server = await asyncio.get_running_loop().create_unix_server(self._protocol, sock=sock, backlog=2048)
+            self.servers.append(server)
+
+    def _protocol(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return made
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # `run` handles signals, so that a clean stop ends with status 0
@@ -62,16 +113,58 @@ async def run(
     program: str,
     on_stop: Callable[[], None],
     *,
-    protocol: type[asyncio.Protocol] | Literal["auto"] = "auto",
+    protocol: Protocol = "auto",
     longest_message: int = 0,
+    also: Sequence[socket.socket] = (),
     tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; then calls `on_stop` (which must let pending answers end) and finishes them.
 
-    `longest_message` is that of a WebSocket in bytes; 0: there are no WebSockets.
+    `longest_message` is that of a WebSocket in bytes; 0: there are no WebSockets. `also` are unix sockets to serve.
 
     Writes one line `PROGRAM ready on URL` to stdout once connections are accepted.
     """
+    server = _server(app, protocol, longest_message, also, tls)
+
+    def stop() -> None:
+        on_stop()
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    host, port = sock.getsockname()[:2]
+    announce(program, f"{'https' if tls else 'http'}://{Address(host, port)}")
+    await server.serve(sockets=[sock])
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    app: Any,
+    sock: socket.socket,
+    on_stop: Callable[[], None],
+    *,
+    protocol: Protocol = "auto",
+    also: Sequence[socket.socket] = (),
+) -> AsyncIterator[None]:
+    """The same while it lasts, for a process that has other things to do; signals are the caller's."""
+    server = _server(app, protocol, 0, also, None)
+    task = spawn(server.serve(sockets=[sock]), "server")
+    try:
+        yield
+    finally:
+        on_stop()
+        server.should_exit = True
+        await asyncio.wait([task])
+
+
+def _server(
+    app: Any,
+    protocol: Protocol,
+    longest_message: int,
+    also: Sequence[socket.socket],
+    tls: ssl.SSLContext | None,
+) -> _Server:
     config = uvicorn.Config(
         app,
         http=protocol,
@@ -88,17 +181,8 @@ async def run(
         ssl_context_factory=(lambda _config, _default: tls) if tls else None,
     )
     server = _Server(config)
-
-    def stop() -> None:
-        on_stop()
-        server.should_exit = True
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    host, port = sock.getsockname()[:2]
-    announce(program, f"{'https' if tls else 'http'}://{Address(host, port)}")
-    await server.serve(sockets=[sock])
+    server.also = also
+    return server
 
 
 def announce(program: str, where: str) -> None:

@@ -162,6 +162,12 @@ class AgentSettings(ClientSettings):
         "directory for sockets and for what must be cleaned up after a crash",
         stated="$XDG_RUNTIME_DIR/squash/agent",
     )
+    sidecar_listen: Address | None = setting(
+        None,
+        "hold marked requests in this process, too: the address for Envoy; other settings are those of squash-sidecar, "
+        "from its environment variables or the file that SQUASH_CONFIG names; not without it",
+        stated="none",
+    )
     concurrency: Count = setting(8, "attaches under way at once; each one keeps a core busy for a moment")
     attach_timeout: Positive = setting(20.0, "seconds for one attach, from the claim until the debug server listens")
     first_client: Positive = setting(
@@ -217,6 +223,19 @@ class SidecarSettings(ClientSettings):
     poll_period: Positive = setting(
         1.0, "longest pause in seconds between two tries to reach a lost coordinator while something is held"
     )
+    listen_socket: Path | None = setting(None, "unix socket to listen on, as well; not without it", stated="none")
+    grpc_listen_socket: Path | None = setting(
+        None,
+        "unix socket to answer Envoy's ext_authz over gRPC on (needs `squash[grpc]`); not without it",
+        stated="none",
+    )
+    peers: str | None = setting(
+        None,
+        "shared by pods: what knows the pod at the other end of a connection: local, or another installed plug-in; "
+        "not set: all requests are of the pod whose environment this process has",
+        stated="none",
+    )
+    max_holds_per_pod: Count = setting(200, "requests of one pod held at once, where pods share the sidecar")
     tickets: Tickets = setting(
         "off",
         "off: every mark counts; optional: one that looks like a ticket is verified; required: nothing else counts",

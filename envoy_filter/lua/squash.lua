@@ -35,6 +35,9 @@ local function hold(handle)
       told[header.name] = clean(value, header.longest)
     end
   end
+  for name, variable in pairs(settings.claims) do
+    told[name] = clean(os.getenv(variable) or "", 1024)
+  end
   local answer = call(handle, "POST", "/holds", settings.request_timeout_ms, told)
   local id = answer[settings.hold_header]
   if answer[":status"] == "202" and id then

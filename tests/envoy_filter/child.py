@@ -42,6 +42,10 @@ class Child:
         return line.split()[-1]
 
     @property
+    def stdout(self) -> asyncio.StreamReader | None:
+        return self._process.stdout
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 

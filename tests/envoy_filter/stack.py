@@ -99,7 +99,9 @@ def grpc_address(child: Child) -> Address:
 
 
 @contextlib.asynccontextmanager
-async def envoy(directory: Path, config: dict[str, Any], *, form: str = "yaml") -> AsyncIterator[tuple[Child, str]]:
+async def envoy(
+    directory: Path, config: dict[str, Any], *, form: str = "yaml", env: dict[str, str] | None = None
+) -> AsyncIterator[tuple[Child, str]]:
     """A real Envoy and the URL of its first listener."""
     text = dump(config) if form == "yaml" else json.dumps(plain(config))
     (directory / f"envoy.{form}").write_text(text)
@@ -107,7 +109,7 @@ async def envoy(directory: Path, config: dict[str, Any], *, form: str = "yaml") 
     # Several Envoys run side by side here, so that none may look for another's shared memory.
     flags = ("--concurrency", "1", "--disable-hot-restart", "--admin-address-path", admin, "--log-level", "warning")
     argv: tuple[str | Path, ...] = (ENVOY, "-c", directory / f"envoy.{form}", *flags)
-    async with running(await Child.start(argv, directory / "envoy.log")) as child:
+    async with running(await Child.start(argv, directory / "envoy.log", env)) as child:
         yield child, await _listening(child, admin)
 
 

@@ -68,6 +68,23 @@ def test_auto_debug() -> None:
     assert "sidecar_http" in refused.output
 
 
+def test_edge() -> None:
+    text = CliRunner().invoke(app, ["edge"]).stdout
+    assert text.startswith("# Takes x-squash-debug and the member squash of baggage off requests from outside")
+    as_json = CliRunner().invoke(app, ["edge", "--json"]).stdout
+    assert json.loads(as_json) == yaml.safe_load(text)
+
+
+def test_a_sidecar_that_pods_share() -> None:
+    done = run(*NEEDED, "--sidecar-socket", "/run/squash/s", "--shared", "--front-end", "http")
+    assert done.exit_code == 0
+    cluster = clusters(yaml.safe_load(done.stdout))["squash_sidecar"]
+    [endpoints] = cluster["load_assignment"]["endpoints"]
+    assert endpoints["lb_endpoints"][0]["endpoint"]["address"] == {"pipe": {"path": "/run/squash/s"}}
+    assert cluster["type"] == "STATIC"
+    assert "%ENVIRONMENT(SQUASH_POD)%" in done.stdout
+
+
 def test_snippet_needs_no_addresses() -> None:
     done = run("--snippet", "--sidecar-cluster", "mine", "--request-timeout", "2", "--attachment-timeout", "30")
     assert done.exit_code == 0
@@ -86,6 +103,7 @@ def test_snippet_needs_no_addresses() -> None:
         (("--attachment-timeout", "soon"), "attachment_timeout = 'soon' (from --attachment-timeout) cannot be used"),
         (("--sidecar-cluster", "two words"), "sidecar_cluster = 'two words' (from --sidecar-cluster) cannot be used"),
         (("--sidecar-cluster", "mine", "--sidecar", "a:1"), "sidecar_cluster = 'mine' cannot be used together with"),
+        (("--sidecar-socket", "/s", "--sidecar", "a:1"), "sidecar_socket = '/s' cannot be used together with"),
         (("--front-end", "wasm"), "front_end = 'wasm' (from --front-end) cannot be used"),
         (("--upstream-protocol", "http3"), "upstream_protocol = 'http3' (from --upstream-protocol) cannot be used"),
         (("--admin", "nonsense"), "admin = 'nonsense' (from --admin) cannot be used"),

@@ -13,6 +13,7 @@ from envoy_filter.headers import MarkedRequest
 from envoy_filter.hold import Hold
 from envoy_filter.holds import Held
 from envoy_filter.spans import Spans, address, attributes, parent
+from envoy_filter.tenants import Tenant
 from squash.errors import SettingError
 from squash.model import AttachmentSpec, Carrier, DebugAttachment, HeldRequest, Outcome, State
 from squash.reasons import Reason
@@ -157,7 +158,7 @@ def test_a_request_of_no_trace(traceparent: str | None) -> None:
 async def test_what_a_span_says() -> None:
     request = HeldRequest(method="PURGE", path="/a?secret=1", authority="[::1]:80", mark=Carrier.BOTH)
     attachment = DebugAttachment(spec=AttachmentSpec(attachment={"pod": "p", "container": 1}, image="demo/x"))
-    one = Held(Hold("a", request_timeout=1, attachment_timeout=1), MarkedRequest(request), attachment)
+    one = Held(Hold("a", request_timeout=1, attachment_timeout=1), MarkedRequest(request), Tenant(attachment))
     assert attributes(one, Result(Outcome.NO_MATCH, None, 0.1, Reason.NO_PENDING_REQUEST)) == {
         "squash.outcome": "no_match",
         "squash.reason": "no_pending_request",

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -122,3 +123,25 @@ def test_the_limit_of_open_files_is_raised_as_far_as_allowed() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout == "4000 4000\n"
+
+
+def test_a_unix_socket_for_everybody_that_is_gone_afterwards(tmp_path: Path) -> None:
+    path = Path(os.path.relpath(tmp_path / "s"))
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    # What a crash has left is replaced, one in use is not.
+    with serve.listening_at(path, "--socket"), socket.socket(socket.AF_UNIX) as client:
+        assert path.stat().st_mode & 0o777 == 0o666
+        client.connect(str(path))
+        with (
+            pytest.raises(SettingError, match=r"\(--socket\): another process listens there"),
+            serve.listening_at(path, "--socket"),
+        ):
+            pass
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("place", ["none/such", "x" * 200])
+def test_a_unix_socket_that_cannot_be(tmp_path: Path, place: str) -> None:
+    with pytest.raises(SettingError, match="cannot listen on"), serve.listening_at(tmp_path / place, "--socket"):
+        pass
