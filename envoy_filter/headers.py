@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from squash import mark
 from squash.mark import BAGGAGE, LONGEST_BAGGAGE, Mark
-from squash.model import Failure, HeldRequest, Trigger
+from squash.model import LONGEST_PATH, Failure, HeldRequest, Trigger
 from squash.result import MARK
 
 from .budget import budget
@@ -35,7 +35,7 @@ FORWARDED = {
 """The headers of a call to the sidecar, by those of the marked request that they repeat."""
 
 LONGEST = {
-    PATH: 2048,
+    PATH: LONGEST_PATH,
     # One more than is read, so that what was cut is known to be.
     BAGGAGE: LONGEST_BAGGAGE + 1,
     MARK: LONGEST_BAGGAGE,
@@ -55,7 +55,10 @@ class MarkedRequest:
     """What made it be held although it bore no mark."""
     failure: Failure | None = None
     carried: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The headers to set on its way onwards, so that it bears the mark in header and baggage."""
+    """The headers to set on its way onwards, so that it bears the mark in header and baggage.
+
+    Empty when its baggage was cut: the mark may be what was cut.
+    """
     ticket: str | None = field(default=None, repr=False)
     """The mark's value, when it is a ticket that was verified."""
 
@@ -80,7 +83,8 @@ def marked_request(headers: Iterable[tuple[bytes, bytes]]) -> MarkedRequest:
         mark=found.carrier if found else None,
         budget=budget(told.get(EXPECTED), told.get("grpc-timeout")),
     )
-    return MarkedRequest(held, found, carried=mark.carried(found, baggage) if found else {})
+    whole = len(baggage or "") < longest(BAGGAGE)
+    return MarkedRequest(held, found, carried=mark.carried(found, baggage) if found and whole else {})
 
 
 def longest(name: str) -> int:
