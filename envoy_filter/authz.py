@@ -66,10 +66,11 @@ class _Checks:
         self._gate = gate
 
     async def check(self, request: Any, _context: object) -> Any:
+        came = asyncio.get_running_loop().time()
         marked = await self._gate.admitted(told(request))
         if marked is None:
             return ignoring()
-        held = self._holds.begin(marked)
+        held = self._holds.begin(marked, came)
         try:
             result = await asyncio.shield(held.over)
         except asyncio.CancelledError:

@@ -56,10 +56,10 @@ _log = Log("holds")
 class Held:
     """One hold, and what its caller waits for."""
 
-    def __init__(self, hold: Hold, marked: MarkedRequest, attachment: DebugAttachment) -> None:
+    def __init__(self, hold: Hold, marked: MarkedRequest, attachment: DebugAttachment, came: float) -> None:
         loop = asyncio.get_running_loop()
         self.hold = hold
-        self.began = time.time_ns()
+        self.began = time.time_ns() - round((loop.time() - came) * 1e9)
         """Unix time in nanoseconds."""
         self.attachment = attachment
         """As the coordinator gave it back; until then, as it is asked for."""
@@ -102,18 +102,21 @@ class Holds:
     def stopping(self) -> bool:
         return self._stopping
 
-    def begin(self, request: MarkedRequest) -> Held:
-        """Holds a marked request, whose caller then waits for `placed` and `over`."""
+    def begin(self, request: MarkedRequest, came: float) -> Held:
+        """Holds a marked request, whose caller then waits for `placed` and `over`.
+
+        All its time is counted from when the call about it `came` (time of the loop): the caller's patience began then.
+        """
         settings = self._settings
         hold = Hold(
             f"held-{secrets.token_hex(10)}",
             request_timeout=settings.request_timeout,
             attachment_timeout=settings.attachment_timeout,
         )
-        held = Held(hold, request, self._template)
+        held = Held(hold, request, self._template, came)
         full = len(self._open) >= settings.max_holds
         self._open[hold.name] = held
-        self._feed(held, Overloaded() if full else Marked())
+        self._feed(held, Overloaded() if full else Marked(), came)
         if self._stopping:
             self._feed(held, Stopping())
         return held
@@ -144,9 +147,10 @@ class Holds:
         if held := self._open.get(name):
             self._feed(held, Vanished())
 
-    def _feed(self, held: Held, event: Event) -> None:
+    def _feed(self, held: Held, event: Event, when: float | None = None) -> None:
+        """`when` it happened, if not now."""
         loop = asyncio.get_running_loop()
-        for command in held.hold.handle(event, loop.time()):
+        for command in held.hold.handle(event, loop.time() if when is None else when):
             self._obey(held, command)
         if held.timer is not None:
             held.timer.cancel()
@@ -188,7 +192,7 @@ class Holds:
                 "let go",
                 hold=held.hold.name,
                 method=held.request.method,
-                path=held.request.path,
+                path=held.request.path.partition("?")[0] if held.request.path else None,
                 outcome=result.outcome,
                 reason=result.reason,
                 held=result.held,
