@@ -322,7 +322,7 @@ class Board:
                 others.append(_wish(asked.debugger, asked.process_name, asked.namespace))
             if len(others) == _SHOWN:
                 break
-        of = f" of {spec.owner}" if spec.ticket_id else ""
+        of = f" of {spec.owner or 'nobody in particular'}" if spec.ticket_id else ""
         message = f"no debug request{of} waits for image {spec.image!r}"
         if not others:
             return message
@@ -362,7 +362,10 @@ def _regroup(groups: dict[str, dict[str, None]], group: str | None, name: str, t
 
 
 def _meant(request: DebugRequest, spec: AttachmentSpec) -> bool:
-    """A request held with a ticket is for a debug request of the ticket's developer, or for the one that it names."""
+    """A request held with a ticket is for a debug request of the ticket's developer, or for the one that it names.
+
+    A ticket without a developer is for debug requests without an owner.
+    """
     if spec.trigger not in (None, Trigger.MARK):
         return _set_off(request, spec)
     if spec.ticket_id is None:

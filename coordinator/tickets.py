@@ -28,8 +28,6 @@ from squash.ticket import (
     check_request,
 )
 
-ANYBODY = "anybody"
-"""The developer of a ticket when neither authentication nor the wish says who it is."""
 _log = Log("tickets")
 
 
@@ -51,7 +49,7 @@ class Tickets:
         now = int(time.time())
         claims = Claims(
             iss=self._rules.issuer,
-            sub=wish.owner or ANYBODY,
+            sub=wish.owner,
             jti=secrets.token_hex(12),
             iat=now,
             nbf=now,
@@ -105,11 +103,14 @@ class Tickets:
             yield
             return
         namespace = spec.attachment.get("namespace")
+        now = time.time()
         try:
-            check_container(claims, spec.image, namespace if isinstance(namespace, str) else None)
+            # Once more: of one that has expired since it was read, the uses are no longer remembered.
+            check(claims, self._rules, now)
+            check_container(claims, spec.image, namespace if isinstance(namespace, str) else "")
         except TicketError as error:
             raise _refused(error) from error
-        self._uses.add(claims.jti, claims.uses, claims.exp + self._rules.skew, time.time())
+        self._uses.add(claims.jti, claims.uses, claims.exp + self._rules.skew, now)
         try:
             yield
         except ApiError:

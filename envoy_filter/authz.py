@@ -86,10 +86,11 @@ class _Checks:
         self._relay = relay
 
     async def check(self, request: Any, context: Any) -> Any:
+        came = asyncio.get_running_loop().time()
         marked = await self._gate.admitted(told(request, context.invocation_metadata() or ()))
         if marked is None:
             return ignoring()
-        held = self._holds.begin(marked, self._peer(context.peer()))
+        held = self._holds.begin(marked, self._peer(context.peer()), came)
         try:
             result = await asyncio.shield(held.over)
         except asyncio.CancelledError:

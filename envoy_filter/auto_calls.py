@@ -115,7 +115,7 @@ class AutoCalls:
     def _hold(self, scope: Scope, kind: Trigger, failure: Failure) -> Held:
         self._lookout.busy = True
         request = replace(marked_request(scope["headers"]), trigger=kind, failure=failure)
-        held = self._holds.begin(request, scope["state"]["link"].peer)
+        held = self._holds.begin(request, scope["state"]["link"].peer, asyncio.get_running_loop().time())
         # Not before it is known that it is really held: that another was faster changes nothing for Envoy.
         held.placed.add_done_callback(lambda _: self._armed.look())
         held.over.add_done_callback(self._over)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from squash import mark
 from squash.mark import BAGGAGE, LONGEST_BAGGAGE, Mark
-from squash.model import Failure, HeldRequest, Trigger
+from squash.model import LONGEST_PATH, Failure, HeldRequest, Trigger
 from squash.result import MARK
 
 from .budget import budget
@@ -36,7 +36,7 @@ FORWARDED = {
 """The headers of a call to the sidecar, by those of the marked request that they repeat."""
 
 LONGEST = {
-    PATH: 2048,
+    PATH: LONGEST_PATH,
     # One more than is read, so that what was cut is known to be.
     BAGGAGE: LONGEST_BAGGAGE + 1,
     MARK: LONGEST_BAGGAGE,
@@ -56,7 +56,10 @@ class MarkedRequest:
     """What made it be held although it bore no mark."""
     failure: Failure | None = None
     carried: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The headers to set on its way onwards, so that it bears the mark in header and baggage."""
+    """The headers to set on its way onwards, so that it bears the mark in header and baggage.
+
+    Empty when its baggage was cut: the mark may be what was cut.
+    """
     claims: Mapping[str, str] = field(default_factory=dict)
     """What Envoy says of whose request it is, by the names of `identity.CLAIMS`."""
     ticket: str | None = field(default=None, repr=False)
@@ -83,7 +86,8 @@ def marked_request(headers: Iterable[tuple[bytes, bytes]]) -> MarkedRequest:
         mark=found.carrier if found else None,
         budget=budget(told.get(EXPECTED), told.get("grpc-timeout")),
     )
-    carried = mark.carried(found, baggage) if found else {}
+    whole = len(baggage or "") < longest(BAGGAGE)
+    carried = mark.carried(found, baggage) if found and whole else {}
     claims = {name: told[name] for name in CLAIMS if name in told}
     return MarkedRequest(held, found, carried=carried, claims=claims)
 

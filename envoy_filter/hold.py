@@ -236,12 +236,13 @@ class Hold:
         if self.deadline is None or now < self.deadline:
             return []
         if self.stage is Stage.CREATING:
-            # Unanswered; the attachment may exist all the same.
-            return self._cancel(now, Outcome.UNAVAILABLE, Reason.COORDINATOR_UNREACHABLE, exists=False)
+            return self._cancel(now, Outcome.UNAVAILABLE, Reason.COORDINATOR_UNREACHABLE)
         return self._cancel(now, Outcome.TIMEOUT, Reason.HOLD_TIMEOUT)
 
-    def _cancel(self, now: float, outcome: Outcome, reason: Reason, *, exists: bool = True) -> list[Command]:
+    def _cancel(self, now: float, outcome: Outcome, reason: Reason) -> list[Command]:
         self._cancelled = Cancel(self.name, outcome, reason)
+        # An attachment whose creation was not answered may exist all the same: it is cancelled, but not told of.
+        exists = self.stage is Stage.WAITING
         return [*self._end(now, outcome, reason, exists=exists), self._cancelled]
 
     def _end(self, now: float, outcome: Outcome, reason: Reason | None = None, *, exists: bool = True) -> list[Command]:

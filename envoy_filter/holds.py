@@ -59,10 +59,10 @@ _log = Log("holds")
 class Held:
     """One hold, and what its caller waits for."""
 
-    def __init__(self, hold: Hold, marked: MarkedRequest, tenant: Tenant) -> None:
+    def __init__(self, hold: Hold, marked: MarkedRequest, tenant: Tenant, came: float) -> None:
         loop = asyncio.get_running_loop()
         self.hold = hold
-        self.began = time.time_ns()
+        self.began = time.time_ns() - round((loop.time() - came) * 1e9)
         """Unix time in nanoseconds."""
         self.tenant = tenant
         self.attachment = tenant.attachment
@@ -106,8 +106,11 @@ class Holds:
     def stopping(self) -> bool:
         return self._stopping
 
-    def begin(self, request: MarkedRequest, peer: Peer | None) -> Held:
-        """Holds a marked request that came from `peer`, whose caller then waits for `placed` and `over`."""
+    def begin(self, request: MarkedRequest, peer: Peer | None, came: float) -> Held:
+        """Holds a marked request that came from `peer`, whose caller then waits for `placed` and `over`.
+
+        All its time is counted from when the call about it `came` (time of the loop): the caller's patience began then.
+        """
         settings = self._settings
         hold = Hold(
             f"held-{secrets.token_hex(10)}",
@@ -115,13 +118,13 @@ class Holds:
             attachment_timeout=settings.attachment_timeout,
         )
         tenant = self._tenants.begin(request.claims, peer)
-        held = Held(hold, request, tenant)
+        held = Held(hold, request, tenant, came)
         full = tenant.full or len(self._open) >= settings.max_holds
         self._open[hold.name] = held
         if tenant.barred:
-            self._feed(held, Barred(tenant.barred))
+            self._feed(held, Barred(tenant.barred), came)
         else:
-            self._feed(held, Overloaded() if full else Marked())
+            self._feed(held, Overloaded() if full else Marked(), came)
         if self._stopping:
             self._feed(held, Stopping())
         return held
@@ -152,9 +155,10 @@ class Holds:
         if held := self._open.get(name):
             self._feed(held, Vanished())
 
-    def _feed(self, held: Held, event: Event) -> None:
+    def _feed(self, held: Held, event: Event, when: float | None = None) -> None:
+        """`when` it happened, if not now."""
         loop = asyncio.get_running_loop()
-        for command in held.hold.handle(event, loop.time()):
+        for command in held.hold.handle(event, loop.time() if when is None else when):
             self._obey(held, command)
         if held.timer is not None:
             held.timer.cancel()
@@ -197,7 +201,7 @@ class Holds:
                 "let go",
                 hold=held.hold.name,
                 method=held.request.method,
-                path=held.request.path,
+                path=held.request.path.partition("?")[0] if held.request.path else None,
                 outcome=result.outcome,
                 reason=result.reason,
                 held=result.held,

@@ -30,9 +30,13 @@ class _Entry(NamedTuple):
 
 
 class Reports:
-    """`timeout` is for one try, `poll_period` the longest pause between two, `pause` before the first, in seconds."""
+    """`timeout` is for one try, `poll_period` the longest pause between two, in seconds.
 
-    def __init__(self, client: Http1Client, *, timeout: float, poll_period: float, pause: float = 0.0) -> None:
+    `pause`, in seconds too, is before the first of many reports; a cancellation does not wait for it, because what it
+    cancels may be a debugger on its way.
+    """
+
+    def __init__(self, client: Http1Client, *, timeout: float, poll_period: float, pause: float) -> None:
         self._client = client
         self._pause = pause
         self._hurry = asyncio.Event()
@@ -43,6 +47,8 @@ class Reports:
 
     def add(self, report: Cancel | Report) -> None:
         self._queue.append(_Entry(report, time.monotonic() + KEPT))
+        if isinstance(report, Cancel):
+            self._hurry.set()
         if self._task is None or self._task.done():
             self._task = spawn(self._run(), "reports")
 
@@ -68,6 +74,7 @@ class Reports:
                 self._backoff.reset()
             else:
                 await asyncio.sleep(self._backoff.pause())
+        self._hurry.clear()
 
     async def _tell(self, report: Cancel | Report) -> bool:
         """False when it is worth another try."""

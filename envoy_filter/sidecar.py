@@ -63,7 +63,8 @@ class Sidecar:
             await _lifespan(receive, send)
             return
         if scope["raw_path"].startswith(_CHECK):
-            await self._check(scope, send)
+            # Answered 200 like all that ask here, whatever path and method they have.
+            await (_ignore(send) if _of_a_page(scope) else self._check(scope, send))
         elif _of_a_page(scope):
             await answer(send, 403, body=b"no web page may drive this\n")
         elif (call := self._auto.calls.get((scope["method"], scope["path"]))) is None:
@@ -94,11 +95,12 @@ class Sidecar:
                 await answer(send, 404, body=b"no such path\n")
 
     async def _hold(self, scope: Scope, send: Send) -> None:
+        came = asyncio.get_running_loop().time()
         marked = await self._gate.admitted(marked_request(scope["headers"]))
         if marked is None:
             await _ignore(send)
             return
-        await self._until_placed(self._holds.begin(marked, scope["state"]["link"].peer), scope, send)
+        await self._until_placed(self._holds.begin(marked, scope["state"]["link"].peer, came), scope, send)
 
     async def _until_placed(self, held: Held, scope: Scope, send: Send) -> None:
         with self._heard(held, scope):
@@ -112,6 +114,7 @@ class Sidecar:
             await answer(send, 202, {HOLD: name})
 
     async def _check(self, scope: Scope, send: Send) -> None:
+        came = asyncio.get_running_loop().time()
         path = scope["raw_path"].removeprefix(_CHECK)
         query = scope["query_string"]
         own = {
@@ -124,7 +127,8 @@ class Sidecar:
         if marked is None:
             await _ignore(send)
         else:
-            await self._until_over(self._holds.begin(marked, scope["state"]["link"].peer), scope, send)
+            held = self._holds.begin(marked, scope["state"]["link"].peer, came)
+            await self._until_over(held, scope, send)
 
     async def _until_over(self, held: Held, scope: Scope, send: Send) -> None:
         with self._heard(held, scope):

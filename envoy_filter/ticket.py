@@ -75,8 +75,9 @@ class Keys:
             else:
                 found = await self._client.send(ticket_keys(), self._timeout)
             if found:
-                self.verifier = Verifier(found)
-                _log.info("ticket keys", kids=",".join(sorted(self.verifier.kids)))
+                before, self.verifier = self.verifier, Verifier(found)
+                if self.verifier.kids != before.kids:
+                    _log.info("ticket keys", kids=",".join(sorted(self.verifier.kids)))
         except SquashError as error:
             _log.warning("cannot read the ticket keys, going on with those known", problem=error.message)
 

@@ -119,11 +119,15 @@ class Metadata(Struct, frozen=True, kw_only=True):
     name: Name | None = None
 
 
+LONGEST_PATH = 2048
+"""Characters of a path with its query that are told; a longer one is cut."""
+
+
 class HeldRequest(Struct, frozen=True, kw_only=True):
     """What the filter tells of the request it holds. Never its body."""
 
     method: Text | None = None
-    path: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
+    path: Annotated[str, msgspec.Meta(max_length=LONGEST_PATH)] | None = None
     authority: Text | None = None
     request_id: Text | None = None
     traceparent: Text | None = None
@@ -439,7 +443,7 @@ class Sighting(Struct, frozen=True, kw_only=True):
     image: Text | None = None
     node: Text | None = None
     method: Text | None = None
-    path: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
+    path: Annotated[str, msgspec.Meta(max_length=LONGEST_PATH)] | None = None
     request_id: Text | None = None
     traceparent: Text | None = None
     mark: Carrier | None = None

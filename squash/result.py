@@ -43,12 +43,11 @@ class Result:
         return "; ".join(parts)
 
 
-def parse(text: str, *, strict: bool = False) -> Result:
+def parse(text: str) -> Result:
     """Reads a header value. Raises ValueError when it is none.
 
-    Lenient unless `strict`: fields may stand in any order, with or without spaces; the first of a name counts; one that
-    it does not know, or whose value it cannot read, is passed over. Only the outcome has to be there and be known.
-    `strict` takes nothing but what is written by these rules.
+    Fields may stand in any order, with or without spaces; the first of a name counts; one that it does not know, or
+    whose value it cannot read, is passed over. Only the outcome has to be there and be known.
     """
     outcome, *rest = (part.strip(" \t") for part in text.split(";"))
     fields: dict[str, str] = {}
@@ -56,15 +55,12 @@ def parse(text: str, *, strict: bool = False) -> Result:
         name, _, value = part.partition("=")
         fields.setdefault(name, value)
     held = _HELD.fullmatch(fields.get("held", ""))
-    result = Result(
+    return Result(
         _outcome(outcome),
         fields["id"] if _ID.match(fields.get("id", "")) else None,
         float(held[1]) if held else None,
         _reason(fields.get("reason", "")),
     )
-    if strict and str(result) != text:
-        raise ValueError(f"{text!r} is not written as x-squash-result is; what can be read of it is {str(result)!r}")
-    return result
 
 
 def _outcome(text: str) -> Outcome:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import msgspec
 
 from squash.errors import SquashError
-from squash.model import Name, Seconds, Struct, Text
+from squash.model import LONGEST_PATH, Name, Seconds, Struct, Text
 from squash.reasons import Reason
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ TYPE = "squash-ticket+jwt"
 """`typ` of the header: nothing else that is signed with these keys passes for a ticket (RFC 8725, 3.11)."""
 LONGEST = 4096
 """Characters of a ticket: the most that is copied into baggage, where a ticket needs no escapes."""
+_ESCAPED_AT_MOST = 4
+"""Times that a path may have been percent-encoded."""
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 
 Method = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_-]{0,31}$")]
@@ -41,8 +43,8 @@ class Claims(Struct, frozen=True, kw_only=True):
     """What a ticket says. Names of three letters are those of RFC 7519; times are unix seconds."""
 
     iss: Text
-    sub: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-    """The developer it is for."""
+    sub: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
+    """The developer it is for; without one it is for the debug requests of nobody in particular."""
     jti: Name
     """Its own name: how often it was used is counted by it."""
     iat: When
@@ -207,18 +209,29 @@ def check_request(claims: Claims, method: str | None, path: str | None) -> None:
 
 
 def check_container(claims: Claims, image: str | None, namespace: str | None) -> None:
-    """Raises TicketError unless the ticket is for this container. What is None is not known here."""
+    """Raises TicketError unless the ticket is for this container. What is None is not known here.
+
+    A `namespace` of "" is that of a container without one, which no ticket for a namespace is for.
+    """
     if image is not None and claims.image != image:
         raise TicketError(Reason.TICKET_SCOPE, f"it is for image {claims.image!r}, not for {image!r}", claims)
     if namespace is not None and claims.namespace not in (None, namespace):
-        message = f"it is for namespace {claims.namespace!r}, not for {namespace!r}"
+        other = repr(namespace) if namespace else "a container without one"
+        message = f"it is for namespace {claims.namespace!r}, not for {other}"
         raise TicketError(Reason.TICKET_SCOPE, message, claims)
 
 
 def covers(prefix: str, path: str) -> bool:
-    """Whether a path lies under the prefix; one with `.` or `..` in it, escaped or not, lies nowhere for certain."""
+    """Whether a path lies under the prefix, for whoever it is handed on to, however they read it.
+
+    Nowhere for certain lies one that may have been cut, is escaped many times over, or has `.` or `..` in it: as such,
+    escaped, or with parameters (`..;a`, RFC 3986, 3.3).
+    """
     plain = path.split("?", 1)[0]
-    if any(step in (".", "..") for step in unquote(plain).replace("\\", "/").split("/")):
+    read = _unescaped(plain)
+    if len(plain) >= LONGEST_PATH or read is None:
+        return False
+    if any(step.split(";", 1)[0] in (".", "..") for step in read.replace("\\", "/").split("/")):
         return False
     return plain == prefix or plain.startswith(prefix if prefix.endswith("/") else prefix + "/")
 
@@ -229,6 +242,15 @@ def read_keys(document: bytes) -> KeySet:
         return msgspec.json.decode(document, type=KeySet)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TicketError(Reason.INVALID, f"expected a JWKS: {error}") from error
+
+
+def _unescaped(path: str) -> str | None:
+    """Without escapes, also those of escapes; None when there is no end of them."""
+    for _ in range(_ESCAPED_AT_MOST):
+        before, path = path, unquote(path)
+        if path == before:
+            return path
+    return None
 
 
 def _claims(payload: bytes) -> Claims:

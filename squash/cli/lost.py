@@ -57,9 +57,13 @@ def trace_of(sighting: Sighting) -> str:
 
 
 def way(sightings: Iterable[Sighting], trace: str) -> list[Hop]:
-    """What was seen of one trace, the first sighting first. `trace` as `trace_of` gives it."""
+    """What was seen of one trace, the first sighting first. `trace` as `trace_of` gives it.
+
+    Of sightings without a trace (empty) nobody knows what belongs together: only the newest one is told.
+    """
     seen = sorted((one for one in sightings if trace_of(one) == trace), key=lambda one: one.time)
-    return [Hop(one, before) for one, before in zip(seen, [None, *seen], strict=False)]
+    known = seen if trace else seen[-1:]
+    return [Hop(one, before) for one, before in zip(known, [None, *known], strict=False)]
 
 
 def lost(hops: Sequence[Hop], wanted: Callable[[Sighting], bool], target: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from squash.cli.describe import container
+from squash.cli.describe import container, patience
 from squash.cli.exits import Exit
 from squash.cli.front import Config, Json, Server, front
 from squash.cli.output import drawn
@@ -193,6 +193,8 @@ def _row(each: DebugAttachment, now: float) -> tuple[str, ...]:
     spec, status = each.spec, each.status
     held = spec.held
     what = " ".join(part for part in (held.method, held.path) if part) if held else "-"
+    if left := patience(each, now):
+        what += f"; {left}"
     since = (status.times or {}).get(State.NONE.value, now)
     return (
         each.name[:12],

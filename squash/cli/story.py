@@ -210,7 +210,7 @@ def _of_sightings(sightings: Iterable[Sighting]) -> Iterator[Step]:
     before: Sighting | None = None
     for one in sorted(sightings, key=lambda one: one.time):
         # Only within one trace: others have not passed the same services.
-        same = before if before and trace_of(before) == trace_of(one) else None
+        same = before if before and trace_of(one) and trace_of(before) == trace_of(one) else None
         if dropped := Hop(one, same).dropped:
             yield Step(time=one.time, text=f"the mark was not whole: {dropped}")
         before = one

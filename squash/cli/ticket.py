@@ -21,7 +21,6 @@ app = typer.Typer(
     help="Tickets: signed values of `x-squash-debug`, that say who may have which requests held, and until when.",
     no_args_is_help=True,
 )
-_SKEW = 30.0
 
 
 @app.command(
@@ -171,6 +170,7 @@ def _request(squash: Front, text: str) -> str:
 
 def _verify(squash: Front, text: str, keys: Path | None) -> None:
     from squash.calls import ticket_keys  # noqa: PLC0415 - slow to import
+    from squash.settings import SidecarSettings  # noqa: PLC0415
     from squash.ticket import Rules, Verifier, check, read_keys  # noqa: PLC0415
 
     if keys is None:
@@ -182,7 +182,7 @@ def _verify(squash: Front, text: str, keys: Path | None) -> None:
             raise SettingError(f"cannot read {str(keys)!r}: {error.strerror}") from error
     claims = Verifier(known).claims(text)
     # Whose name it is issued in is for each sidecar to say.
-    check(claims, Rules(claims.iss, _SKEW), time.time())
+    check(claims, Rules(claims.iss, SidecarSettings.clock_skew), time.time())
 
 
 def _shown(squash: Front, claims: "Claims", reason: Reason | None = None, message: str = "") -> None:

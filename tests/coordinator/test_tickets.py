@@ -2,6 +2,7 @@
 
 import signal
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,14 @@ import httpx
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 
-from squash.ticket import Claims, KeySet, Verifier, sign
+from coordinator.tickets import Tickets
+from squash.errors import ApiError
+from squash.model import AttachmentSpec
+from squash.reasons import Reason
+from squash.settings import CoordinatorSettings
+from squash.ticket import Claims, KeySet, TicketWish, Verifier, sign
 from tests.coordinator.program import ATTACHMENTS, Coordinator
 
 TICKET = "/api/v2/ticket"
@@ -67,6 +74,16 @@ def test_nobody_waits_and_the_ticket_is_not_used_up(own: Coordinator, pod: str, 
     assert "of ann@desk" in answer.json()["message"]
     own.wish(image, owner="ann@desk")
     assert held(own, pod, ticket).status_code == 201
+
+
+def test_a_ticket_of_nobody_holds_for_wishes_of_nobody(own: Coordinator, pod: str, image: str) -> None:
+    own.wish(image, owner="ann@desk")
+    ticket = issue(own, image)
+    answer = held(own, pod, ticket)
+    assert refused(answer) == (404, "no_pending_request")
+    assert "of nobody in particular" in answer.json()["message"]
+    wish = own.wish(image)
+    assert held(own, pod, ticket).json()["spec"]["debug_request"] == wish
 
 
 def test_a_ticket_for_one_debug_request(own: Coordinator, pod: str, image: str) -> None:
@@ -198,3 +215,22 @@ def test_a_store_that_forgets_has_keys_too(tmp_path: Path) -> None:
         ticket = issue(own, "demo/pricing")
         assert isinstance(Verifier(keys(own)).claims(ticket), Claims)
         assert not (tmp_path / "coordinator.tickets").exists()
+
+
+def test_a_use_is_refused_beyond_the_scope_and_the_time_of_its_ticket() -> None:
+    tickets = Tickets(CoordinatorSettings(store="memory"))
+    issued = tickets.issue(TicketWish(image="i", namespace="shop"))
+    spec, claims = tickets.read(AttachmentSpec(attachment={"id": "c"}, image="i", ticket=issued.ticket))
+    assert claims
+    with pytest.raises(ApiError, match="not for a container without one") as nowhere, tickets.used(claims, spec):
+        pass
+    assert nowhere.value.reason is Reason.TICKET_SCOPE
+    spec = replace(spec, attachment={"namespace": "shop"})
+    with tickets.used(claims, spec):
+        pass
+    past = replace(claims, exp=int(time.time()) - 60)
+    # Its use is forgotten, so that it would count as new.
+    with pytest.raises(ApiError) as late, tickets.used(past, spec):
+        pass
+    assert late.value.reason is Reason.TICKET_EXPIRED
+    tickets.close()

@@ -1,6 +1,7 @@
 """A chain of two services, each behind its Envoy; the first one passes on what it pleases."""
 
 import secrets
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from demo.world import World
-from squash.calls import create_request, list_sightings
+from demo.world import BIN, World
+from squash.calls import create_request, delete_request, list_sightings
 from squash.cli.lost import missing, story, way
 from squash.client import Client
 from squash.model import Carrier, DebugRequest, RequestSpec, Sighting
@@ -27,7 +28,7 @@ PASSED_ON = {
 
 class Chain:
     def __init__(self, world: World) -> None:
-        world.coordinator()
+        self.url = world.coordinator().where
         self.client: Client = world.client()
         self.namespace = world.namespace
         last = self._pod(world, "pricing", str(HERE / "counting.py"))
@@ -48,8 +49,12 @@ class Chain:
         headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"} | mark
         answer = httpx.get(self.first[first] + "/price", headers=headers, timeout=60, trust_env=False)
         assert answer.status_code == 200
-        parse(answer.headers[HEADER], strict=True)
+        assert str(parse(answer.headers[HEADER])) == answer.headers[HEADER]
         return trace
+
+    def squashctl(self, *words: str) -> str:
+        argv = [str(BIN / "squashctl"), *words, "--server-url", self.url]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
 
     def seen(self, trace: str) -> list[Sighting]:
         return self.client.send(list_sightings(trace=trace))
@@ -88,3 +93,11 @@ def test_the_service_that_drops_both_is_named(chain: Chain) -> None:
     pod = f"{chain.namespace}/passes-nothing (demo/passes-nothing)"
     assert f"the mark was last seen at {pod}; demo/pricing saw nothing of it" in said
     assert "it must pass on x-squash-debug, or baggage" in said
+    explained = chain.squashctl("explain", request.name)
+    assert said in explained
+    chain.client.send(delete_request(request.name))
+
+
+def test_explain_tells_what_a_service_drops(chain: Chain) -> None:
+    explained = chain.squashctl("explain", chain.call("baggage", {MARK: "1"}))
+    assert "passes on baggage, but not x-squash-debug" in explained

@@ -29,6 +29,14 @@ def test_baggage_too_long_to_be_seen_whole_is_left_alone() -> None:
     assert told.held.baggage == "a=" + "b" * 8190
 
 
+def test_a_mark_that_may_be_cut_is_not_carried_on() -> None:
+    told = marked_request([(b"baggage", b"a=" + b"b" * 8_000 + b",squash=" + b"t" * 500)])
+    assert told.held.mark is Carrier.BAGGAGE
+    assert told.carried == {}
+    whole = marked_request([(b"baggage", b"a=" + b"b" * 8_000 + b",squash=" + b"t" * 182)])
+    assert whole.carried == {"x-squash-debug": "t" * 182}
+
+
 def test_the_caller_tells_its_deadline() -> None:
     assert marked_request([(b"x-squash-expected-rq-timeout-ms", b"1500")]).held.budget == 1.5
     assert marked_request([(b"grpc-timeout", b"2S")]).held.budget == 2.0

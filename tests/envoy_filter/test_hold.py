@@ -167,14 +167,22 @@ def test_unanswered_creation_is_cancelled_when_it_lands_late() -> None:
     )
 
 
-def test_caller_gone_while_created() -> None:
-    cancel = Cancel(NAME, Outcome.CALLER_GONE, Reason.CALLER_GONE)
+@pytest.mark.parametrize(
+    ("event", "outcome", "reason"),
+    [
+        (CallerGone(), Outcome.CALLER_GONE, Reason.CALLER_GONE),
+        (Stopping(), Outcome.UNAVAILABLE, Reason.STOPPING),
+    ],
+)
+def test_over_while_created(event: Event, outcome: Outcome, reason: Reason) -> None:
+    """Nobody is told of an attachment that perhaps never was."""
+    cancel = Cancel(NAME, outcome, reason)
     assert (
         Playbook()
         << Marked()
         >> Create(NAME)
-        << CallerGone()
-        >> let_go(Outcome.CALLER_GONE, Reason.CALLER_GONE)
+        << event
+        >> let_go(outcome, reason, exists=False)
         >> cancel
         << Created(attachment())
         >> cancel

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from envoy_filter import reports
-from envoy_filter.hold import Report
+from envoy_filter.hold import Cancel, Report
 from envoy_filter.http1 import Http1Client
 from envoy_filter.reports import Reports
 from squash.model import Outcome
+from squash.reasons import Reason
 from tests.envoy_filter.coordinator_double import CoordinatorDouble
 from tests.envoy_filter.http_server import Request
 
@@ -23,7 +24,7 @@ async def test_of_too_many_the_oldest_are_given_up(monkeypatch: pytest.MonkeyPat
 
     double.instead["patch"] = hang_up
     client = Http1Client(double.url)
-    told = Reports(client, timeout=30.0, poll_period=0.01)
+    told = Reports(client, timeout=30.0, poll_period=0.01, pause=0.0)
     told.add(Report("oldest", Outcome.ATTACHED))
     await double.until(lambda: "patch" in double.calls)
     for name in ("b", "c", "d"):
@@ -32,3 +33,13 @@ async def test_of_too_many_the_oldest_are_given_up(monkeypatch: pytest.MonkeyPat
     await told.flush(30)
     client.close()
     assert [name for name, _ in double.patches] == ["b", "c", "d"]
+
+
+async def test_a_cancellation_does_not_wait(double: CoordinatorDouble) -> None:
+    client = Http1Client(double.url)
+    told = Reports(client, timeout=30.0, poll_period=0.01, pause=3600.0)
+    told.add(Report("a", Outcome.ATTACHED))
+    told.add(Cancel("b", Outcome.CALLER_GONE, Reason.CALLER_GONE))
+    await double.until(lambda: len(double.patches) == 2)
+    await told.flush(30)
+    client.close()

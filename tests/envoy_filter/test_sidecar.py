@@ -14,10 +14,10 @@ import httpx
 import msgspec
 import pytest
 
-from envoy_filter.headers import HOLD
+from envoy_filter.headers import HOLD, IGNORED
 from squash.model import DebugAttachment, Outcome, State
 from squash.reasons import Reason
-from squash.result import HEADER, Result, parse
+from squash.result import HEADER, MARK, Result, parse
 from squash.tasks import spawn
 from tests.envoy_filter.child import BIN, Child
 from tests.envoy_filter.coordinator_double import CoordinatorDouble, refusal
@@ -507,4 +507,6 @@ async def test_no_web_page_drives_it(caller: Caller, double: CoordinatorDouble, 
     async with httpx.AsyncClient(base_url=caller.url, trust_env=False) as page:
         for method, path in (("POST", "/holds"), ("GET", "/holds/x"), ("GET", "/metrics")):
             assert (await page.request(method, path, headers=header)).status_code == 403
+        answer = await page.post("/authz/cart", headers=header | {MARK: "1"})
+        assert (answer.status_code, answer.headers.get(IGNORED)) == (200, "true")
     assert not double.attachments

@@ -158,7 +158,8 @@ def test_a_request_of_no_trace(traceparent: str | None) -> None:
 async def test_what_a_span_says() -> None:
     request = HeldRequest(method="PURGE", path="/a?secret=1", authority="[::1]:80", mark=Carrier.BOTH)
     attachment = DebugAttachment(spec=AttachmentSpec(attachment={"pod": "p", "container": 1}, image="demo/x"))
-    one = Held(Hold("a", request_timeout=1, attachment_timeout=1), MarkedRequest(request), Tenant(attachment))
+    hold = Hold("a", request_timeout=1, attachment_timeout=1)
+    one = Held(hold, MarkedRequest(request), Tenant(attachment), came=0.0)
     assert attributes(one, Result(Outcome.NO_MATCH, None, 0.1, Reason.NO_PENDING_REQUEST)) == {
         "squash.outcome": "no_match",
         "squash.reason": "no_pending_request",

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from envoy_filter.front_end import FrontEnd
+from envoy_filter.http1 import Http1Client
+from envoy_filter.ticket import Keys
 from squash.calls import create_request, create_ticket, get_request, patch_attachment, rotate_ticket_keys
 from squash.client import AsyncClient
 from squash.mark import BAGGAGE
@@ -212,3 +215,17 @@ async def test_two_developers_a_replay_and_a_rotation_while_it_runs(shop: Shop) 
     await shop.client.send(rotate_ticket_keys(revoke=True))
     said = result(await shop.held.get(headers={MARK: ann}))
     assert (said.outcome, said.reason) == (Outcome.NO_MATCH, Reason.TICKET_UNKNOWN_KEY)
+
+
+async def test_keys_are_logged_when_they_are_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    file = tmp_path / "keys.json"
+    client = Http1Client("http://127.0.0.1:9")
+    keys = Keys(client, file, timeout=1.0)
+    for number, kid in enumerate(("k1", "k1", "k2"), 1):
+        file.write_bytes(msgspec.json.encode(KeySet(keys=[public_key(PRIVATE, kid)])))
+        os.utime(file, (number, number))
+        await keys.refresh(within=0.0)
+        assert keys.verifier.kids == {kid}
+    assert [getattr(record, "fields", {}).get("kids") for record in caplog.records] == ["k1", "k2"]
+    client.close()

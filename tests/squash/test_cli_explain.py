@@ -133,7 +133,7 @@ def test_status_of_what_goes_on(street: Street, desk: Ctl) -> None:
         attachment=place,
         match_request=True,
         holder="sidecar",
-        held=HeldRequest(method="GET", path="/cart"),
+        held=HeldRequest(method="GET", path="/cart", budget=600),
     )
     street.client.send(create_attachment(DebugAttachment(spec=spec)))
     street.client.send(create_request(DebugRequest(spec=RequestSpec(image="demo/other", debugger="gdb", owner="bob"))))
@@ -146,7 +146,7 @@ def test_status_of_what_goes_on(street: Street, desk: Ctl) -> None:
     assert [each["spec"]["image"] for each in found["waiting"]] == ["demo/other"]
     assert [each["spec"]["held"]["path"] for each in found["holds"]] == ["/cart"]
     words = desk("status").stdout
-    assert re.search(r"app/app .* GET /cart", words)
+    assert re.search(r"app/app .* GET /cart; \d+ s left before the caller gives up", words)
     assert re.search(r"demo/other +gdb +bob", words)
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squash.cli.lost import Hop, lost, missing, story, trace_of, way, where
+from squash.cli.story import told_of_sightings
 from squash.model import Carrier, DebugRequest, Outcome, RequestSpec, RequestStatus, Sighting
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -79,6 +80,15 @@ def test_without_a_trace_the_request_id_tells_what_belongs_together() -> None:
     assert trace_of(Sighting(time=1.0, traceparent="nonsense")) == ""
     assert [hop.sighting for hop in way([one, Sighting(time=2.0, request_id="s")], "r")] == [one]
     assert where(Sighting(time=1.0)) == "a pod without a name"
+
+
+def test_what_has_neither_trace_nor_request_id_stays_apart() -> None:
+    nameless = [Sighting(time=time, pod=pod, mark=Carrier.HEADER) for time, pod in ((1.0, "a"), (2.0, "b"))]
+    [hop] = way(nameless, "")
+    assert (hop.sighting.pod, hop.before) == ("b", None)
+    [said] = missing(request(), nameless)
+    assert "last seen at b;" in said
+    assert not any("not whole" in step.text for step in told_of_sightings("marks", nameless).steps)
 
 
 def test_the_way_in_lines() -> None:

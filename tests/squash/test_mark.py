@@ -118,3 +118,9 @@ def test_redacting_changes_nothing_else(baggage: str) -> None:
     shown = redacted(baggage)
     assert redacted(shown) == shown
     assert (read(None, shown) is None) == (read(None, baggage) is None)
+
+
+def test_long_runs_of_blanks_take_no_time() -> None:
+    value = "x" + " " * 300_000 + "y"
+    assert read(None, f"squash={value}") == Mark(Carrier.BAGGAGE, value)
+    assert redacted(f"squash={value} ;p") == "squash=* ;p"

@@ -188,6 +188,17 @@ def test_scope_of_the_request(scope: dict[str, Any], method: str | None, path: s
         ("/a", "/a/..\\b", False),
         ("/a", "/a/.", False),
         ("/a", "/a/...", True),
+        ("/a", "/a/%252e%252e/b", False),
+        ("/a", "/a/%25252e./b", False),
+        ("/a", "/a/%2525252525252525252e./b", False),
+        ("/a", "/a/100%25", True),
+        ("/a", "/a/..;/b", False),
+        ("/a", "/a/..;x=1/b", False),
+        ("/a", "/a/..%3bx/b", False),
+        ("/a", "/a/b;x=..", True),
+        ("/a", "/a/" + "b" * 2044, True),
+        ("/a", "/a/" + "b" * 2045, False),
+        ("/a", "/a/b?" + "q" * 2043, True),
     ],
 )
 def test_a_path_lies_under_a_prefix(prefix: str, path: str, fits: bool) -> None:
@@ -202,6 +213,7 @@ def test_a_path_lies_under_a_prefix(prefix: str, path: str, fits: bool) -> None:
         ("demo/other", "shop", False),
         ("demo/pricing", "else", False),
         (None, "else", False),
+        ("demo/pricing", "", False),
     ],
 )
 def test_scope_of_the_container(image: str | None, namespace: str | None, fits: bool) -> None:
