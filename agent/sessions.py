@@ -206,9 +206,11 @@ class Session:
         """Raises SquashError."""
         before = self._sitting
         if before and not before.over:
-            if guest.takeover and not before.parting:
+            # Who only looks keeps nobody out.
+            takes_over = guest.takeover or (before.guest.looks_only and not guest.looks_only)
+            if takes_over and not before.parting:
                 self._turn_out(before, guest)
-            await before.ended(within=None if before.parting or guest.takeover else LEAVING)
+            await before.ended(within=None if before.parting or takes_over else LEAVING)
         if self._closed:
             raise SquashError(Reason.NOT_LISTENING, "the session is over")
         now = self._sitting
@@ -233,7 +235,9 @@ class Session:
     # -- being there --------------------------------------------------------------------------------
 
     async def _serve(self, sitting: Sitting) -> None:
-        terms = self._terms._replace(read_only=self._terms.read_only or sitting.guest.read_only)
+        guest = sitting.guest
+        read_only = self._terms.read_only or guest.read_only or guest.looks_only
+        terms = self._terms._replace(read_only=read_only, looks_only=guest.looks_only)
         try:
             server = await self._connect(terms)
             try:
@@ -266,7 +270,8 @@ class Session:
         name = sitting.guest.client
         whose, kept = self._kept
         interpreter = sitting.interpreter = self._language(terms, kept if whose == name else None)
-        self._kept = "", {}
+        if not terms.looks_only:
+            self._kept = "", {}
         self._log.info("client connected", client=name or None, read_only=terms.read_only or None)
         self._ears.connected(name)
         self._ears.event(name, Event(Action.CLIENT_CONNECTED, "read-only" if terms.read_only else ""))
@@ -280,7 +285,8 @@ class Session:
         name, interpreter = sitting.guest.client, sitting.interpreter
         if interpreter is None:
             return
-        self._kept = name, interpreter.kept
+        if not interpreter.terms.looks_only:
+            self._kept = name, interpreter.kept
         self._log.info("client left", client=name or None, orderly=interpreter.left)
         self._ears.left()
         self._ears.event(name, Event(Action.CLIENT_LEFT, "" if interpreter.left else "without a word"))

@@ -20,7 +20,7 @@ from coordinator.tokens import Kept, Tokens
 from squash.access import IssuedToken, Role, Token, TokenWish
 from squash.errors import ApiError
 from squash.logs import Log
-from squash.model import DebugAttachment
+from squash.model import LONGEST_TEXT, Action, AuditEntry, DebugAttachment
 from squash.reasons import Reason
 
 TUNNEL_TTL = 60.0
@@ -31,10 +31,13 @@ _log = Log("access")
 
 
 class Access:
-    """`required`: whether callers have to say who they are."""
+    """`required`: whether callers have to say who they are. `local`: the host that it answers for, and no other name
+    of it, because nobody is asked and only this machine is to reach it.
+    """
 
-    def __init__(self, store: Store, *, required: bool) -> None:
+    def __init__(self, store: Store, *, required: bool, local: str | None = None) -> None:
         self.required = required
+        self.local = local
         self.tokens = Tokens()
         self._store = store
         self._using: dict[str, set[asyncio.Event]] = {}
@@ -42,6 +45,10 @@ class Access:
     def start(self) -> None:
         """Takes up what the store has. Raises SettingError when that cannot be read."""
         self.tokens.load(self._store.tokens())
+        self.forget()
+
+    def forget(self) -> None:
+        """Drops what ended long ago. Raises ApiError 503."""
         for name in self.tokens.forgotten(time.time()):
             self._store.drop_token(name)
 
@@ -57,8 +64,10 @@ class Access:
 
     # -- tokens
 
-    def create(self, wish: TokenWish) -> IssuedToken:
-        """Raises ApiError: 409 where nobody asks for tokens, 422 for a scope that the role does not have, 503."""
+    def create(self, wish: TokenWish, actor: str) -> IssuedToken:
+        """`actor`, here and below, is who makes the call, for the audit trail.
+
+        Raises ApiError: 409 where nobody asks for tokens, 422 for a scope that the role does not have, 503."""
         if not self.required:
             raise ApiError(409, Reason.NO_AUTHENTICATION)
         if wish.node is not None and wish.role is not Role.AGENT:
@@ -80,19 +89,21 @@ class Access:
                 namespace=wish.namespace,
             )
         )
-        self.keep(kept)
+        self.keep(kept, actor)
         _log.info("token created", token=kept.token.id, role=wish.role, subject=wish.subject)
         return IssuedToken(token=kept.token, secret=text)
 
-    def keep(self, kept: Kept) -> None:
+    def keep(self, kept: Kept, actor: str, action: Action = Action.TOKEN_CREATED) -> None:
         """Raises ApiError 503 when the store cannot."""
-        self._store.save_token(kept)
+        now, token = time.time(), kept.token
+        detail = f"{token.id}, {token.role} {token.subject}"[:LONGEST_TEXT]
+        self._store.save_token(kept, [AuditEntry(time=now, actor=actor, action=action, detail=detail)])
         self.tokens.put(kept)
 
-    def revoke(self, name: str) -> Token:
+    def revoke(self, name: str, actor: str) -> Token:
         """What was opened with it ends, too. Raises ApiError 404, 503."""
         kept = self.tokens.revoked(name, time.time())
-        self.keep(kept)
+        self.keep(kept, actor, Action.TOKEN_REVOKED)
         for ended in self._using.get(name, ()):
             ended.set()
         _log.info("token revoked", token=name, subject=kept.token.subject)
@@ -107,8 +118,9 @@ class Access:
             subject=principal.subject,
             created=now,
             expires=now + TUNNEL_TTL,
+            namespace=principal.namespace,
             attachment=attachment.name,
-            read_only=rights.tunnel_terms(principal, attachment, read_only=read_only),
+            read_only=read_only or not rights.steers(principal, attachment),
             parent=principal.token,
         )
         text = self.tokens.pass_on(token, now)

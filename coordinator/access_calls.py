@@ -27,7 +27,7 @@ ABOUT_ACCESS = (
         "POST",
         f"{ATTACHMENTS}/{{id}}/token",
         "Makes a token that opens tunnels to this attachment's debug server for a minute, and does nothing else; "
-        "for others than its owner a read-only one",
+        "for others than its owner one that lets them look only",
         201,
         IssuedToken,
         parameters=(ID,),
@@ -49,7 +49,7 @@ ABOUT_ACCESS = (
         ),
         refusals=UNKNOWN
         | {
-            403: (Reason.TUNNEL_TOKEN, Reason.FROM_A_PAGE),
+            403: (Reason.TUNNEL_TOKEN, Reason.NOT_YOURS, Reason.TAKEOVER_DENIED, Reason.FROM_A_PAGE),
             409: (Reason.NOT_LISTENING,),
             422: (Reason.INVALID,),
             429: (Reason.LIMIT_REACHED,),

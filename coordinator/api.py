@@ -1,7 +1,9 @@
 """The REST API: each handler reads one call, lets the service decide, and answers."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from coordinator.document import document
 from coordinator.http import PRIVATE, Body, ClientGoneError, Handler, Method, Resource, actor, answer, refusal
 from coordinator.metrics import CONTENT_TYPE
 from coordinator.records import Records
+from coordinator.rights import Principal
 from coordinator.selection import Selection
 from coordinator.service import Service
 from coordinator.switchboard import Switchboard
@@ -42,7 +45,7 @@ DEEPEST = 32
 
 def application(service: Service, access: Access, records: Records, settings: CoordinatorSettings) -> Starlette:
     """The ASGI application of the coordinator."""
-    api = Api(service, settings)
+    api = Api(service, access, settings)
     switchboard: Switchboard[Meeting] = Switchboard()
     service.metrics.gauge("squash_tunnel_agents", "Agents with an open line", lambda: switchboard.agents)
     service.metrics.gauge("squash_tunnel_streams", "Streams through the tunnel", lambda: switchboard.streams)
@@ -90,8 +93,9 @@ register_url_convertor("any", _AnyText())
 class Api:
     """Handlers by the ids of `openapi.OPERATIONS`. Raises ApiError for every refusal."""
 
-    def __init__(self, service: Service, settings: CoordinatorSettings) -> None:
+    def __init__(self, service: Service, access: Access, settings: CoordinatorSettings) -> None:
         self._service = service
+        self._access = access
         self._board = service.board
         self._waiting = service.waiting
         self._max_wait = settings.max_wait
@@ -114,19 +118,19 @@ class Api:
         if not _shallow(wanted.spec.attachment, DEEPEST):
             raise ApiError(422, Reason.INVALID, f"spec.attachment is nested deeper than {DEEPEST} levels")
         principal = caller(request.scope)
-        wanted = rights.new_attachment(principal, wanted)
-        place = partial(rights.check_place, principal)
-        return answer(await self._service.create_attachment(wanted, actor(request), place), 201)
+        admitted, place = partial(rights.new_attachment, principal), partial(rights.check_place, principal)
+        return answer(await self._service.create_attachment(wanted, actor(request), admitted, place), 201)
 
     async def list_attachments(self, request: Request) -> Response:
-        chosen = rights.visible(caller(request.scope), query.selection(request))
+        principal = caller(request.scope)
+        chosen = rights.visible(principal, query.selection(request))
 
         def look(_: int = 0) -> list[DebugAttachment] | None:
             return list(chosen.of(self._board)) or None
 
         if not self._waits(request):
             return answer(look() or [])
-        with self._service.presence.watching(chosen):
+        with self._watching(principal, chosen):
             return answer(look() or await self._wait(request, chosen.keys, look))
 
     async def get_attachment(self, request: Request) -> Response:
@@ -168,9 +172,12 @@ class Api:
         principal = caller(request.scope)
         chosen = rights.visible(principal, query.selection(request))
         waits = self._waits(request)
-        # Others who look on keep nothing alive.
-        with self._service.presence.watching(chosen if principal.carries_on else Selection()):
+        with self._watching(principal, chosen):
             return answer(await self._news(request, chosen, waits=waits))
+
+    def _watching(self, principal: Principal, chosen: Selection) -> AbstractContextManager[None]:
+        """Meanwhile the agents and sidecars of the selection are there; others who look on keep nothing alive."""
+        return self._service.presence.watching(chosen if principal.carries_on else Selection())
 
     async def _news(self, request: Request, chosen: Selection, *, waits: bool) -> Changes:
         count = self._waiting.count_of(request.query_params.get("since", ""))
@@ -223,13 +230,13 @@ class Api:
         wish = rights.new_ticket(principal, await self._ticket.read(request))
         if wish.request and (asked := self._board.requests.get(wish.request)):
             rights.check_owner(principal, asked.spec.owner, f"debug request {asked.name}")
-        return answer(self._service.create_ticket(wish), 201, PRIVATE)
+        return answer(self._service.create_ticket(wish, actor(request)), 201, PRIVATE)
 
     async def ticket_keys(self, request: Request) -> Response:
         return answer(self._service.tickets.keys())
 
     async def rotate_ticket_keys(self, request: Request) -> Response:
-        return answer(self._service.tickets.rotate(revoke=query.flag(request, "revoke")))
+        return answer(self._service.rotate_ticket_keys(actor(request), revoke=query.flag(request, "revoke")))
 
     # -- what runs ----------------------------------------------------------------------------------
 
@@ -311,14 +318,19 @@ class Api:
 
     async def _found(self, request: Request, keys: Iterable[Key], look: Callable[[int], T | None]) -> T | None:
         seconds = query.seconds(request, self._max_wait)
-        client = spawn(_hung_up(request.receive), "client of a long poll")
-        try:
-            found = await self._waiting.wait(keys, look, seconds, client)
-            if found is None and client.done():
-                raise ClientGoneError
-            return found
-        finally:
-            client.cancel()
+        principal = caller(request.scope)
+        with self._access.in_use(principal) as revoked:
+            ends = _hung_up(request.receive) if principal.token is None else _ended(request.receive, revoked)
+            client = spawn(ends, "client of a long poll")
+            try:
+                found = await self._waiting.wait(keys, look, seconds, client)
+            finally:
+                client.cancel()
+        if revoked.is_set():
+            raise ApiError(401, Reason.TOKEN_REVOKED, "the token was revoked meanwhile")
+        if found is None and client.done():
+            raise ClientGoneError
+        return found
 
     def _nothing(self, request: Request) -> ApiError:
         if self._waiting.closed:
@@ -330,6 +342,16 @@ class Api:
 async def _hung_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _ended(receive: Receive, revoked: asyncio.Event) -> None:
+    """Until the client is gone, or its token is revoked."""
+    ends = {spawn(_hung_up(receive), "client that waits"), spawn(revoked.wait(), "revocation")}
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for end in ends:
+            end.cancel()
 
 
 def _id(request: Request) -> str:

@@ -87,11 +87,14 @@ async def _run(settings: CoordinatorSettings, sock: socket.socket, store: Store,
     metrics, tickets = Metrics(board, waiting), Tickets(settings)
     service = Service(board, store, platforms.load(settings), waiting, metrics, sightings, presence, tickets, usage)
     service.start()
-    access = Access(store, required=settings.auth == "token")
+    required = settings.auth == "token"
+    local = settings.listen.host if settings.listen.is_loopback and not required else None
+    access = Access(store, required=required, local=local)
+    service.when_gone = access.tokens.drop_passing
     access.start()
     if access.required:
         first.admin_token(access, settings.admin_token_file or settings.database.with_suffix(".admin-token"))
-    records = Records(board, store, sightings, settings)
+    records = Records(board, store, sightings, access, settings)
     # What was loaded stays: the collector need not walk over it again and again.
     gc.freeze()
     app = application(service, access, records, settings)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from coordinator.access import Access
+from coordinator.trail import COORDINATOR
 from squash.access import DAY, Role, Token
 from squash.errors import ApiError, SettingError
 from squash.logs import Log
@@ -37,7 +38,7 @@ def admin_token(access: Access, path: Path) -> None:
         return
     kept, made = access.tokens.made(_token(now))
     _write(path, made)
-    access.keep(kept)
+    access.keep(kept, COORDINATOR)
     _log.info("admin token written: only this user can read it", token=kept.token.id, file=path)
 
 
@@ -49,7 +50,7 @@ def _adopted(access: Access, path: Path, text: str, now: float) -> str | None:
         raise _unusable(path, f"it holds no token: {error}") from None
     if any(token.id == kept.token.id for token in access.tokens.listed()):
         return None
-    access.keep(kept)
+    access.keep(kept, COORDINATOR)
     return kept.token.id
 
 

@@ -1,5 +1,6 @@
 """Between ASGI and the API: bodies in, answers out, every refusal as JSON, and no redirects."""
 
+import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -73,6 +74,9 @@ class Resource:
     async def _answer(self, request: Request) -> Response:
         if page := _page(request.scope):
             message = f"the call comes from a web page ({page})"
+            return refusal(ApiError(403, Reason.FOREIGN_ORIGIN, message))
+        if self._access.local is not None and (name := _other_name(request.scope, self._access.local)):
+            message = f"the call is for the host {name!r}; this coordinator answers for {self._access.local} only"
             return refusal(ApiError(403, Reason.FOREIGN_ORIGIN, message))
         try:
             method = self._admitted(request)
@@ -157,6 +161,22 @@ def _page(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"origin" or (name == b"sec-fetch-site" and value not in (b"none", b"same-origin")):
             return f"{name.decode()}: {value[:_SHOWN].decode('latin-1')!r}"
+    return None
+
+
+def _other_name(scope: Scope, own: str) -> str | None:
+    """The host that the call is for, unless that is `own`, localhost or an address.
+
+    A page may let its own name lead to the loopback interface; what it asks then is no foreign call to its browser.
+    """
+    told = next((value for key, value in scope["headers"] if key == b"host"), b"").decode("latin-1")
+    host = told[1:].partition("]")[0] if told.startswith("[") else told.partition(":")[0]
+    if host.lower() in ("", "localhost", own.lower()):
+        return None
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host[:_SHOWN]
     return None
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from coordinator.decision import AttachmentChange, Change
 from squash.errors import ApiError
-from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, RequestSpec, State
+from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, Phase, RequestSpec, State
 from squash.reasons import Reason
 from squash.settings import CoordinatorSettings
 
@@ -19,7 +19,7 @@ class Kind(StrEnum):
     REQUESTS = "requests"
     """Debug requests that wait."""
     ATTACHMENTS = "attachments"
-    """Debug attachments that are not in error: held, being attached, attached."""
+    """Debug attachments that are not over: held, being attached, attached."""
     STREAMS = "streams"
     """Streams through the tunnel."""
 
@@ -103,7 +103,9 @@ class Usage:
 
 
 def _alive(attachment: DebugAttachment | None) -> AttachmentSpec | None:
-    return attachment.spec if attachment and attachment.status.state is not State.ERROR else None
+    if attachment is None or attachment.status.state is State.ERROR or attachment.status.phase is Phase.DETACHED:
+        return None
+    return attachment.spec
 
 
 def _waiting(request: DebugRequest | None) -> RequestSpec | None:

@@ -11,15 +11,34 @@ from dataclasses import replace as replaced
 from msgspec.structs import replace
 
 from coordinator.selection import Selection
+from coordinator.trail import UNKNOWN
 from squash.access import Role, Token
 from squash.errors import ApiError
-from squash.model import AttachmentPatch, AttachmentSpec, DebugAttachment, DebugRequest, State
+from squash.model import Action, AttachmentPatch, AttachmentSpec, AuditEntry, DebugAttachment, DebugRequest, State
 from squash.reasons import Reason
 from squash.ticket import TicketWish
 from squash.tunnel import Guest
 
 _OF_A_FILTER = frozenset({"state", "reason", "message", "outcome"})
 """What there is to tell of a hold."""
+_OF_SESSIONS = frozenset(
+    {
+        Action.CLIENT_CONNECTED,
+        Action.CLIENT_LEFT,
+        Action.BREAKPOINTS,
+        Action.RESUMED,
+        Action.PAUSED,
+        Action.TAKEN_OVER,
+        Action.EVALUATED,
+        Action.CHANGED,
+        Action.REFUSED,
+        Action.TERMINATION_REFUSED,
+        Action.TERMINATED,
+    }
+)
+"""What an agent sees and the coordinator does not."""
+_LATEST = 86_400.0
+"""Seconds that what an agent saw may be late: it keeps it while it cannot reach us."""
 
 
 @dataclass(frozen=True)
@@ -174,10 +193,10 @@ def new_ticket(principal: Principal, wish: TicketWish) -> TicketWish:
 # -- tunnels ------------------------------------------------------------------------------------------
 
 
-def tunnel_terms(principal: Principal, attachment: DebugAttachment, *, read_only: bool) -> bool:
-    """Whether a tunnel token for this one has to be read-only: the owner's and an admin's need not."""
-    own = attachment.spec.owner == principal.subject or principal.all_powerful
-    return read_only or not (own and principal.role in (Role.DEVELOPER, Role.ADMIN))
+def steers(principal: Principal, attachment: DebugAttachment) -> bool:
+    """Whether it is theirs to steer: the owner's, and an admin's. Everybody else is a guest, who looks only."""
+    own = principal.role is Role.DEVELOPER and attachment.spec.owner == principal.subject
+    return own or principal.all_powerful
 
 
 def check_tunnel(principal: Principal, attachment: str) -> None:
@@ -190,12 +209,37 @@ def check_tunnel(principal: Principal, attachment: str) -> None:
         raise ApiError(403, Reason.TUNNEL_TOKEN, f"the token is for debug attachment {principal.attachment}")
 
 
-def guest(principal: Principal, told: Guest) -> Guest:
-    """Who the agent is told the client is, and on what terms."""
+def guest(principal: Principal, attachment: DebugAttachment, told: Guest) -> Guest:
+    """Who the agent is told the client is, and on what terms; worked out at each opening.
+
+    Between the making of a token and its use the name may have come to stand for another attachment. A guest must not
+    be the one that a held request waits for, and gdb stops a process by looking at it.
+    """
     if not principal.known:
         return told
-    read_only = told.read_only or principal.read_only
-    return Guest(client=principal.subject, takeover=told.takeover and not read_only, read_only=read_only)
+    check_place(principal, attachment.spec)
+    own = steers(principal, attachment)
+    if not own and not attachment.status.state.final:
+        raise _refused(f"debug attachment {attachment.name} is not attached yet: until then only its owner connects")
+    if not own and attachment.status.protocol != "dap":
+        raise _refused(f"the debugger of debug attachment {attachment.name} stops the process for whoever connects")
+    return Guest(
+        client=principal.subject,
+        takeover=told.takeover and own,
+        read_only=told.read_only or principal.read_only or not own,
+        looks_only=not own,
+    )
+
+
+# -- the audit trail ----------------------------------------------------------------------------------
+
+
+def told_entry(principal: Principal, entry: AuditEntry, now: float) -> AuditEntry:
+    """An entry as an agent may add it: of a session, not of the future, and with the agent's own name."""
+    if entry.action not in _OF_SESSIONS or entry.attachment is None:
+        raise _refused(f"agents tell what happens in sessions; {entry.action} is not theirs to tell, or of nothing")
+    teller = principal.subject if principal.known else entry.agent or UNKNOWN
+    return replace(entry, time=min(max(entry.time, now - _LATEST), now), agent=teller)
 
 
 def check_node(principal: Principal, node: str | None, what: str) -> None:

@@ -17,7 +17,7 @@ from coordinator.leases import Lost
 from coordinator.limits import Usage
 from coordinator.metrics import Metrics
 from coordinator.platforms import Platform, located
-from coordinator.presence import Presence
+from coordinator.presence import RETRY, Presence
 from coordinator.sightings import Sightings
 from coordinator.stores import Store
 from coordinator.tickets import Tickets
@@ -38,11 +38,9 @@ from squash.model import (
     Wishes,
 )
 from squash.reasons import Reason
-from squash.ticket import IssuedTicket, TicketWish
+from squash.ticket import IssuedTicket, KeySet, TicketWish
 
 T = TypeVar("T")
-RETRY = 5.0
-"""Seconds until what could not be kept is tried again."""
 _LONGEST_SLEEP = 600.0
 _log = Log("coordinator")
 
@@ -69,6 +67,8 @@ class Service:
         self.tickets = tickets
         self.waiting = waiting
         self.metrics = metrics
+        self.when_gone: Callable[[str], None] = lambda _: None
+        """Told of each attachment that is removed: its name."""
         self._store = store
         self._platform = platform
         self._alarm: asyncio.TimerHandle | None = None
@@ -95,16 +95,22 @@ class Service:
         self.tickets.close()
 
     async def create_attachment(
-        self, wanted: DebugAttachment, actor: str, check_place: Callable[[AttachmentSpec], None] = lambda _: None
+        self,
+        wanted: DebugAttachment,
+        actor: str,
+        admitted: Callable[[DebugAttachment], DebugAttachment],
+        check_place: Callable[[AttachmentSpec], None],
     ) -> DebugAttachment:
         """`actor`, here and below, is who makes the call, for the audit trail.
 
-        `check_place` raises ApiError when the container that was found may not be debugged.
+        `admitted` gives the attachment as the caller may create it, or raises ApiError; `check_place` raises ApiError
+        when the container that was found may not be debugged.
         """
         # A taken name is told first: who lost our first answer must learn of it even when the container is gone.
         self.board.check_name_free(wanted.metadata.name)
         marked = wanted.spec.match_request or wanted.spec.holder is not None
         try:
+            wanted = admitted(wanted)
             spec, claims = self.tickets.read(wanted.spec)
             wanted = replace(wanted, spec=await located(self._platform, spec))
             check_place(wanted.spec)
@@ -145,7 +151,7 @@ class Service:
     def delete_request(self, name: str, actor: str) -> None:
         self._commit(self.board.delete_request(name, time.time()), actor)
 
-    def create_ticket(self, wish: TicketWish) -> IssuedTicket:
+    def create_ticket(self, wish: TicketWish, actor: str) -> IssuedTicket:
         """Raises ApiError 404 when it names a debug request that is not there, 403 for somebody else's."""
         if wish.request is not None:
             named = self.board.request(wish.request).spec
@@ -154,7 +160,15 @@ class Service:
             if named.image != wish.image:
                 message = f"debug request {wish.request} is for image {named.image!r}, the ticket for {wish.image!r}"
                 raise ApiError(422, Reason.INVALID, message)
-        return self.tickets.issue(wish)
+        issued = self.tickets.issue(wish)
+        detail = f"{issued.claims.jti} for {issued.claims.sub}"
+        self._note(actor, Action.TICKET_ISSUED, detail, request=wish.request, image=wish.image)
+        return issued
+
+    def rotate_ticket_keys(self, actor: str, *, revoke: bool) -> KeySet:
+        # Told first: a rotation that nobody can look up must not happen.
+        self._note(actor, Action.KEYS_ROTATED, "earlier tickets revoked" if revoke else None)
+        return self.tickets.rotate(revoke=revoke)
 
     async def place(self, attachment: Mapping[str, Any]) -> tuple[str, str | None]:
         """Image and namespace of the container that is meant. Raises ApiError 404, 422."""
@@ -191,8 +205,14 @@ class Service:
         self._commit(self.board.lose(lost, time.time()))
 
     def _tell_of(self, agent: Agent, actor: str, action: Action) -> None:
-        detail = f"{agent.name} of node {agent.node}"[:LONGEST_TEXT]
-        self._store.save((), [AuditEntry(time=time.time(), actor=actor, action=action, detail=detail)])
+        self._note(actor, action, f"{agent.name} of node {agent.node}")
+
+    def _note(
+        self, actor: str, action: Action, detail: str | None, *, request: str | None = None, image: str | None = None
+    ) -> None:
+        told = detail[:LONGEST_TEXT] if detail else None
+        entry = AuditEntry(time=time.time(), actor=actor, action=action, request=request, image=image, detail=told)
+        self._store.save((), [entry])
 
     def check_ready(self) -> None:
         """Raises ApiError 503 when the store cannot be written."""
@@ -207,6 +227,9 @@ class Service:
             self._watch_holds(decision.changes)
             self.waiting.notify(decision.changes)
             self.metrics.count(decision.changes)
+            for change in decision.changes:
+                if isinstance(change, AttachmentChange) and change.after is None:
+                    self.when_gone(change.name)
             _write_down(decision.changes)
             self._set_alarm()
         return decision.result

@@ -12,6 +12,7 @@ from squash.reasons import TICKET_REFUSALS, Reason
 BYTES = 8_388_608
 """Of all sightings together, as JSON: whoever sends long paths must not fill the memory."""
 _OUTCOMES: dict[Reason, Outcome] = dict.fromkeys((Reason.NO_PENDING_REQUEST, *TICKET_REFUSALS), Outcome.NO_MATCH)
+_OUTCOMES[Reason.LIMIT_REACHED] = Outcome.OVERLOADED
 _OUTCOMES[Reason.STORE_UNAVAILABLE] = Outcome.UNAVAILABLE
 _encode = msgspec.json.Encoder().encode
 

@@ -93,6 +93,7 @@ class Switchboard(Generic[Socket]):
             client=guest.client,
             takeover=guest.takeover,
             read_only=guest.read_only,
+            looks_only=guest.looks_only,
         )
         line.calls.put_nowait(call)
         try:

@@ -5,7 +5,8 @@ from starlette.responses import Response
 
 from coordinator.access import Access, caller
 from coordinator.board import Board
-from coordinator.http import PRIVATE, Body, answer
+from coordinator.http import PRIVATE, Body, actor, answer
+from coordinator.rights import check_place
 from squash.access import TokenWish, TunnelWish
 from squash.settings import CoordinatorSettings
 
@@ -20,16 +21,18 @@ class TokenApi:
         self._tunnel = Body(TunnelWish, settings.max_body)
 
     async def create_token(self, request: Request) -> Response:
-        return answer(self._access.create(await self._wish.read(request)), 201, PRIVATE)
+        return answer(self._access.create(await self._wish.read(request), actor(request)), 201, PRIVATE)
 
     async def list_tokens(self, request: Request) -> Response:
         return answer(self._access.tokens.listed())
 
     async def revoke_token(self, request: Request) -> Response:
-        return answer(self._access.revoke(request.path_params["id"]))
+        return answer(self._access.revoke(request.path_params["id"], actor(request)))
 
     async def create_tunnel_token(self, request: Request) -> Response:
         wish = await self._tunnel.read(request)
         attachment = self._board.attachment(request.path_params["id"])
-        issued = self._access.tunnel_token(caller(request.scope), attachment, read_only=wish.read_only)
+        principal = caller(request.scope)
+        check_place(principal, attachment.spec)
+        issued = self._access.tunnel_token(principal, attachment, read_only=wish.read_only)
         return answer(issued, 201, PRIVATE)

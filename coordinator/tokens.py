@@ -83,6 +83,12 @@ class Tokens:
         self._passing_of[token.subject] += 1
         return text
 
+    def drop_passing(self, attachment: str) -> None:
+        """Forgets the passing tokens for an attachment that is gone."""
+        for name, kept in list(self._passing.items()):
+            if kept.token.attachment == attachment:
+                self._drop_passing(name)
+
     def get(self, name: str) -> Token:
         """Raises ApiError 404."""
         if kept := self._kept.get(name):
@@ -133,10 +139,13 @@ class Tokens:
             name, kept = next(iter(self._passing.items()))
             if kept.token.expires > now:
                 return
-            del self._passing[name]
-            self._passing_of[kept.token.subject] -= 1
-            if not self._passing_of[kept.token.subject]:
-                del self._passing_of[kept.token.subject]
+            self._drop_passing(name)
+
+    def _drop_passing(self, name: str) -> None:
+        subject = self._passing.pop(name).token.subject
+        self._passing_of[subject] -= 1
+        if not self._passing_of[subject]:
+            del self._passing_of[subject]
 
 
 def _lives(token: Token, now: float) -> bool:

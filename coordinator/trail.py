@@ -69,7 +69,8 @@ def _of_attachment(change: AttachmentChange, actor: str, now: float) -> Iterator
             yield _entry(before, actor, Action.DELETED, now)
     elif before is None:
         matched = after.spec.debug_request is not None
-        who = after.spec.holder if matched else after.spec.owner
+        # `creator` is proved, `holder` only said.
+        who = (after.spec.creator or after.spec.holder) if matched else after.spec.owner
         yield _entry(after, who or actor, Action.MATCHED if matched else Action.ATTACHMENT_CREATED, now)
     else:
         yield from _of_step(before, after, actor, now)
@@ -83,7 +84,8 @@ def _of_step(before: DebugAttachment, after: DebugAttachment, actor: str, now: f
     if after.spec.ready_by_hand and not before.spec.ready_by_hand:
         yield _entry(after, actor, Action.READY_BY_HAND, now)
     if new.agent and not old.agent:
-        yield _entry(after, new.agent, Action.CLAIMED, now)
+        claimant = new.agent if actor == UNKNOWN else actor
+        yield _entry(after, claimant, Action.CLAIMED, now, new.agent if claimant != new.agent else None)
     if new.state is not old.state:
         if new.state is State.ATTACHED:
             yield _entry(after, who, Action.ATTACHED, now, new.debugger)

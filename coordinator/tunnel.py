@@ -24,7 +24,6 @@ from squash.tunnel import BROKEN, DONE, MISUSED, Call, Guest, read_declined
 
 MEET = 10.0
 """Seconds for an agent to come and meet a client: it dials the debugger's socket and us, both in milliseconds."""
-_GONE = 1006
 _EVER = 31_536_000.0
 """Seconds: longer than any stream."""
 _encode = msgspec.json.Encoder().encode
@@ -54,10 +53,9 @@ class Tunnel:
         """A client wants a stream; its WebSocket is accepted when the whole way is open."""
         name = client.path_params["id"]
         principal = caller(client.scope)
-        rights.check_tunnel(principal, name)
         attachment = self._board.attachment(name)
         agent = serving(attachment)
-        guest = rights.guest(principal, query.guest(client))
+        guest = rights.guest(principal, attachment, query.guest(client))
         if not (principal.known and principal.all_powerful):
             check_takeover(attachment, guest)
         with self._usage.stream(attachment.spec, guest.client):
@@ -253,7 +251,9 @@ def guarded(endpoint: Endpoint, operation: Operation, access: Access) -> Endpoin
             if origin := socket.headers.get("origin"):
                 raise ApiError(403, Reason.FROM_A_PAGE, f"a page of {origin[:100]} asks for a WebSocket")
             principal = access.authenticate(socket.scope)
-            if not operation.tunnel:
+            if operation.tunnel:
+                rights.check_tunnel(principal, socket.path_params["id"])
+            else:
                 rights.check_role(principal, operation.roles or frozenset(), f"the WebSocket {operation.path}")
             if principal.token is None:
                 await endpoint(socket)

@@ -391,6 +391,9 @@ class Action(StrEnum):
     """A client ended the process, as the attachment allowed."""
     TOKEN_CREATED = "token_created"  # noqa: S105 - no secret
     TOKEN_REVOKED = "token_revoked"  # noqa: S105
+    TICKET_ISSUED = "ticket_issued"
+    KEYS_ROTATED = "keys_rotated"
+    """The keys that sign tickets."""
     AGENT_JOINED = "agent_joined"
     AGENT_LEFT = "agent_left"
     AGENT_LOST = "agent_lost"

@@ -52,6 +52,8 @@ class Guest(Struct, frozen=True, kw_only=True):
     """The client that holds the session, if there is one, is to make room."""
     read_only: bool = False
     """This session may look, but change nothing."""
+    looks_only: bool = False
+    """It may not even stop or steer, and makes room for all others. The coordinator's word; no client asks for it."""
 
 
 NOBODY = Guest()

@@ -77,7 +77,7 @@ class Dap(Interpreter):
             raw = changed(raw, command="disconnect", arguments=rules.detached(said.arguments))
         elif ends:
             flow.events.append(Event(Action.TERMINATED, command))
-        elif self.terms.read_only and (why := rules.refusal(command, said.arguments)):
+        elif why := self._objection(command, said.arguments):
             flow.events.append(Event(Action.REFUSED, command[:40]))
             self._refuse(said, why, flow)
             return
@@ -91,6 +91,11 @@ class Dap(Interpreter):
             self._open[said.seq] = said
         self.left = self.left or command in rules.ENDS
         flow.server.append(frame(plain(raw) if self.terms.read_only else raw))
+
+    def _objection(self, command: str, given: msgspec.Raw) -> str:
+        if not self.terms.read_only:
+            return ""
+        return rules.refusal(command, given, looks_only=self.terms.looks_only)
 
     def _refuse(self, said: Message, why: str, flow: Flow) -> None:
         shown = rules.shown(said.command.lower(), said.arguments)
@@ -195,7 +200,7 @@ class Dap(Interpreter):
         places = []
         for (command, place), given in self._before.items():
             raw = msgspec.Raw(given)
-            if (command, place) in self._set or (self.terms.read_only and rules.refusal(command, raw)):
+            if (command, place) in self._set or self._objection(command, raw):
                 continue
             self._set[command, place] = given
             name = _NAMES[command]

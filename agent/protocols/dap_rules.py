@@ -10,6 +10,7 @@ from squash.model import Action
 
 ENDS = frozenset({"disconnect", "terminate"})
 READ_ONLY = "this session may look, but change nothing"
+LOOKS_ONLY = "only its owner stops and steers a process"
 
 _LOOKS = ENDS | {
     "attach",
@@ -62,8 +63,13 @@ def sets_breakpoints(command: str) -> bool:
     return command.startswith("set") and command.endswith("breakpoints")
 
 
-def refusal(command: str, given: msgspec.Raw) -> str:
-    """Why a session that may change nothing may not ask this; empty when it may. Raises ViolationError."""
+def refusal(command: str, given: msgspec.Raw, *, looks_only: bool) -> str:
+    """Why a session that may change nothing may not ask this; empty when it may. Raises ViolationError.
+
+    `looks_only`: nor may it stop or steer.
+    """
+    if looks_only and _stops_or_steers(command, given):
+        return f"{READ_ONLY}, and {LOOKS_ONLY}"
     if command in _LOOKS or command in _STEERS:
         return ""
     if sets_breakpoints(command):
@@ -74,6 +80,12 @@ def refusal(command: str, given: msgspec.Raw) -> str:
     if command in _CHANGES:
         what = f"{_CHANGES[command]} changes it"
     return f"{READ_ONLY}, and {what}"
+
+
+def _stops_or_steers(command: str, given: msgspec.Raw) -> bool:
+    if sets_breakpoints(command):
+        return set_breakpoints(given).any
+    return command == "pause" or command in _STEERS
 
 
 def shown(command: str, given: msgspec.Raw) -> bool:

@@ -35,8 +35,9 @@ class MemoryStore:
     def tokens(self) -> Iterable[Kept]:
         return ()
 
-    def save_token(self, kept: Kept) -> None:
-        """Whoever asked for it remembers it."""
+    def save_token(self, kept: Kept, trail: Sequence[AuditEntry] = ()) -> None:
+        """Whoever asked for it remembers the token."""
+        self._trail.extend(trail)
 
     def drop_token(self, name: str) -> None:
         """There is none."""

@@ -95,7 +95,9 @@ class SqliteStore:
 
     def save(self, changes: Iterable[Change], trail: Sequence[AuditEntry] = ()) -> None:
         # Before the transaction: what cannot be encoded must not leave one open.
-        statements = [self._statement(change) for change in changes]
+        self._save([self._statement(change) for change in changes], trail)
+
+    def _save(self, statements: Sequence[tuple[str, tuple[str | bytes, ...]]], trail: Sequence[AuditEntry]) -> None:
         entries = [(each.time, each.actor, each.action, each.attachment, self._encode(each)) for each in trail]
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -137,15 +139,12 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise self._unusable(_meaning(error)) from error
 
-    def save_token(self, kept: Kept) -> None:
-        self._execute(_PUT, (_TOKEN, kept.token.id, self._encode(kept)))
+    def save_token(self, kept: Kept, trail: Sequence[AuditEntry] = ()) -> None:
+        self._save([(_PUT, (_TOKEN, kept.token.id, self._encode(kept)))], trail)
 
     def drop_token(self, name: str) -> None:
-        self._execute(_DROP, (_TOKEN, name))
-
-    def _execute(self, statement: str, values: tuple[str | bytes, ...]) -> None:
         try:
-            self._db.execute(statement, values)
+            self._db.execute(_DROP, (_TOKEN, name))
         except sqlite3.Error as error:
             raise self._refusal(error) from error
 

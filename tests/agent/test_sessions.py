@@ -200,6 +200,28 @@ async def test_who_comes_to_look_only_looks(short: Path, session: bool, guest: b
         await client.close()
 
 
+async def test_a_guest_makes_room_and_leaves_the_owners_breakpoints_alone(short: Path) -> None:
+    ann, eve = Guest(client="ann@desk"), Guest(client="eve@desk", looks_only=True)
+    async with serving(short, protocol="dap", terms=Terms(allow_terminate=True)) as (watched, _):
+        first = await watched.session.enter(ann)
+        first.writer.write(request(1, "setBreakpoints", source={"path": "/a.py"}, breakpoints=[{"line": 7}]))
+        await first.reader.read(10_000)
+        first.writer.transport.abort()
+        await watched.debugger.left.acquire()
+        guest = await watched.session.enter(eve)
+        guest.writer.write(request(1, "pause", threadId=1))
+        [answer] = messages(await guest.reader.read(10_000))
+        assert (answer["success"], answer["message"]) == (False, "read_only")
+        assert watched.debugger.terms == Terms(read_only=True, allow_terminate=True, looks_only=True)
+        again = await watched.session.enter(ann)
+        again.writer.write(request(1, "configurationDone"))
+        said = messages(await again.reader.read(10_000))
+        assert "output" in {message.get("event") for message in said}, "breakpoints set again"
+        assert ("ann@desk", "taken_over", "from eve@desk") in watched.events
+        await guest.close()
+        await again.close()
+
+
 async def test_who_only_looks_and_talks_nonsense_is_cut_off(short: Path) -> None:
     async with serving(short, protocol="dap", terms=Terms(read_only=True)) as (watched, _):
         client = await watched.client()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from squash.options import Address
+from tests.coordinator.guarded import Guarded
 from tests.coordinator.program import API, ATTACHMENTS, REQUESTS, Coordinator
 
 GOOD = '{"spec": {"attachment": {"pod": "nobody"}}}'
@@ -190,6 +191,22 @@ def test_no_web_page_drives_it(shared: Coordinator, method: str, header: dict[st
     answer = shared.http.request(method, path, content=body, headers={"content-type": "text/plain"} | header)
     refused(answer, 403, "foreign_origin")
     assert shared.http.get(f"{REQUESTS}/of-a-page").status_code == 404
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8602", "127.0.0.1.evil.example", "localhost.evil:1"])
+def test_no_name_leads_a_page_here(shared: Coordinator, host: str) -> None:
+    refused(shared.http.get(REQUESTS, headers={"Host": host}), 403, "foreign_origin")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8602", "127.0.0.1:1", "[::1]:8602"])
+def test_names_of_this_machine(shared: Coordinator, host: str) -> None:
+    assert shared.http.get(REQUESTS, headers={"Host": host}).status_code == 200
+
+
+def test_any_name_will_do_where_tokens_are_asked_for(tmp_path: Path) -> None:
+    with Guarded(tmp_path) as coordinator:
+        assert coordinator.http.get(REQUESTS, headers={"Host": "squash.example"}).status_code == 200
+        assert coordinator.end() == 0
 
 
 @pytest.mark.parametrize("site", ["none", "same-origin"])

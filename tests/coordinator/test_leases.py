@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 from coordinator import lifecycle
 from coordinator.decision import AttachmentChange
 from coordinator.leases import Leases, Lost
+from squash.access import Role
 from squash.model import Agent, AttachmentSpec, DebugAttachment, Outcome, Phase, State, StatusPatch
 from squash.reasons import Reason
+from tests.coordinator.guarded import Guarded
 from tests.coordinator.program import API, Coordinator
 
 AGENT, HOLDER = 12.0, 8.0
@@ -234,6 +237,22 @@ def keep(coordinator: Coordinator, name: str = "x", **more: Any) -> httpx.Respon
 def test_attachments_of_a_node_without_agents_end(tmp_path: Path, pod: str) -> None:
     with hasty(tmp_path) as coordinator:
         assert ended(coordinator, coordinator.attached(pod)) == ("error", "agent_lost")
+
+
+def test_a_viewers_long_poll_keeps_nothing_alive(tmp_path: Path, pod: str) -> None:
+    with Guarded(tmp_path, "--agent-lease", "60", "--holder-lease", "1") as coordinator, ThreadPoolExecutor() as pool:
+        viewer, token = coordinator.token(Role.VIEWER, "eve")
+        watching = f"{API}/debugattachment?holder=sidecar&state=attached&wait=true"
+        waiting = pool.submit(coordinator.call, "GET", watching, viewer)
+        until = time.monotonic() + 60
+        while "squash_waiters 1.0" not in coordinator.http.get("/metrics").text:
+            assert time.monotonic() < until
+        name = coordinator.attached(pod, holder="sidecar")
+        assert ended(coordinator, name) == ("error", "hold_lost")
+        assert not waiting.done(), "it still watched"
+        assert coordinator.http.delete(f"{API}/token/{token}").status_code == 200
+        assert waiting.result().status_code == 401
+        assert coordinator.end() == 0
 
 
 def test_a_lost_agents_attachments_end_also_when_attached(tmp_path: Path, pod: str) -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from coordinator.decision import AttachmentChange, RequestChange
 from coordinator.limits import Kind, Limits, Usage
 from squash.errors import ApiError
-from squash.model import AttachmentSpec, AttachmentStatus, DebugAttachment, DebugRequest, RequestSpec, State
+from squash.model import AttachmentSpec, AttachmentStatus, DebugAttachment, DebugRequest, Phase, RequestSpec, State
 from squash.reasons import Reason
 from squash.settings import CoordinatorSettings
 
@@ -74,6 +74,17 @@ def test_what_is_in_error_counts_no_more() -> None:
     some.check_attachment(SPEC)
     some.apply([AttachmentChange("a", attachment(State.ERROR), None)])
     some.check_attachment(SPEC)
+
+
+def test_what_is_detached_counts_no_more() -> None:
+    some, there = usage(owner=1), attachment(State.ATTACHED)
+    gone = replace(there, status=replace(there.status, phase=Phase.DETACHED))
+    some.apply([AttachmentChange("a", None, there)])
+    refusal(some, Kind.ATTACHMENTS)
+    some.apply([AttachmentChange("a", there, gone)])
+    some.check_attachment(SPEC)
+    some.apply([AttachmentChange("a", gone, None), AttachmentChange("b", None, there)])
+    refusal(some, Kind.ATTACHMENTS)
 
 
 def test_streams_count_while_they_are_open() -> None:

@@ -6,6 +6,7 @@ Made from the OpenAPI document, so that a new operation is in here, or has to be
 import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,7 @@ class Scene:
             "agent of another node": make(Role.AGENT, "agent-there", node="there")[0],
             "filter of another namespace": make(Role.FILTER, "bank", namespace="bank")[0],
             "developer who is another": make(Role.DEVELOPER, "bob")[0],
+            "developer of another namespace": make(Role.DEVELOPER, "carl", namespace="bank")[0],
         }
         self.request = self._post(REQUESTS, self.ann, {"spec": {"image": IMAGE, "debugger": ""}})
         self.attachment = self._post(ATTACHMENTS, self.right[Role.FILTER], self.held())
@@ -135,6 +137,8 @@ class Scene:
         owned = call.roles == {"developer", "admin"} and "{id}" in call.path
         if owned:
             yield "developer", self.elsewhere["developer who is another"]
+        if call.id == "create_tunnel_token":
+            yield "developer", self.elsewhere["developer of another namespace"]
         if call.id in _OF_A_NODE:
             yield "agent", self.elsewhere["agent of another node"]
         if call.id in _OF_A_HOLDER:
@@ -235,11 +239,75 @@ def test_right_role_with_the_wrong_scope_is_refused(scene: Scene) -> None:
 
 
 def test_agent_adds_to_the_trail_of_its_node_alone(scene: Scene) -> None:
-    entry = {"time": time.time(), "actor": "x", "action": "attached", "attachment": scene.attachment}
+    entry = {"time": time.time(), "actor": "x", "action": "evaluated", "attachment": scene.attachment}
     path = "/api/v2/audit"
     other = scene.elsewhere["agent of another node"]
     assert scene.coordinator.call("POST", path, other, [entry]).status_code == 403
-    assert scene.coordinator.call("POST", path, scene.right[Role.AGENT], [entry]).status_code == 200
+    own = scene.right[Role.AGENT]
+    assert scene.coordinator.call("POST", path, own, [entry]).status_code == 200
+    kept = scene.coordinator.http.get(f"{path}?action=evaluated").json()
+    assert [each["agent"] for each in kept] == ["agent-here"]
+    for wrong in ({"action": "matched"}, {"attachment": "never-there"}):
+        assert scene.coordinator.call("POST", path, own, [entry | wrong]).json()["reason"] == "not_yours"
+
+
+def test_agent_tells_of_what_it_has_had(scene: Scene) -> None:
+    own, any_node = scene.right[Role.AGENT], scene.coordinator.token(Role.AGENT, "agent-anywhere")[0]
+    name = scene._post(ATTACHMENTS, scene.ann, {"spec": {"attachment": {"pod": POD, "namespace": "shop"}}})
+    report = {"status": {"state": "attaching", "agent": "agent-of-here"}}
+    assert scene.coordinator.call("PATCH", f"{ATTACHMENTS}/{name}", any_node, report).status_code == 200
+    assert scene.coordinator.call("DELETE", f"{ATTACHMENTS}/{name}", scene.ann).status_code == 200
+    entry = {"time": time.time(), "actor": "x", "action": "client_left", "attachment": name}
+    assert scene.coordinator.call("POST", "/api/v2/audit", any_node, [entry]).status_code == 200
+    assert scene.coordinator.call("POST", "/api/v2/audit", own, [entry]).status_code == 403
+    story = scene.coordinator.http.get(f"/api/v2/audit?attachment={name}").json()
+    assert [(each["action"], each["actor"]) for each in story[:2]] == [
+        ("attachment_created", "ann"),
+        ("claimed", "agent-anywhere"),
+    ]
+
+
+def test_tokens_and_keys_stand_in_the_trail(scene: Scene) -> None:
+    coordinator = scene.coordinator
+    _, name = coordinator.token(Role.VIEWER, "passing-by")
+    assert coordinator.http.delete(f"/api/v2/token/{name}").status_code == 200
+    ticket = coordinator.call("POST", "/api/v2/ticket", scene.ann, {"image": IMAGE}).json()["claims"]["jti"]
+    assert coordinator.http.post("/api/v2/ticket/keys/rotate").status_code == 200
+    story = coordinator.http.get("/api/v2/audit").json()
+    told = [(each["actor"], each["action"], each.get("detail")) for each in story]
+    assert ("admin", "token_created", f"{name}, viewer passing-by") in told
+    assert ("admin", "token_revoked", f"{name}, viewer passing-by") in told
+    assert ("ann", "ticket_issued", f"{ticket} for ann") in told
+    assert ("admin", "keys_rotated", None) in told
+    assert ("coordinator", "token_created") in [each[:2] for each in told], "the first one"
+
+
+def test_revocation_ends_a_long_poll(scene: Scene) -> None:
+    token, name = scene.coordinator.token(Role.VIEWER, "waiting")
+    waiters = int(_metric(scene, "squash_waiters"))
+    with ThreadPoolExecutor(1) as pool:
+        path = f"{REQUESTS}/{scene.request}?wait=true"
+        fresh = scene._post(REQUESTS, scene.ann, {"spec": {"image": "never", "debugger": ""}})
+        waiting = pool.submit(scene.coordinator.call, "GET", path.replace(scene.request, fresh), token)
+        while int(_metric(scene, "squash_waiters")) == waiters:
+            assert not waiting.done()
+        assert scene.coordinator.http.delete(f"/api/v2/token/{name}").status_code == 200
+        assert waiting.result().json()["reason"] == "token_revoked"
+    assert scene.coordinator.call("DELETE", f"{REQUESTS}/{fresh}", scene.ann).status_code == 200
+
+
+def _metric(scene: Scene, name: str) -> float:
+    lines = scene.coordinator.http.get("/metrics").text.splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
+
+
+def test_refused_holds_are_seen(scene: Scene) -> None:
+    bank = scene.elsewhere["filter of another namespace"]
+    held = scene.held()
+    held["spec"]["held"] = {"method": "GET", "path": "/bank", "request_id": "of-the-bank"}
+    assert scene.coordinator.call("POST", ATTACHMENTS, bank, held).status_code == 403
+    (seen,) = scene.coordinator.http.get("/api/v2/sighting?trace=of-the-bank").json()
+    assert (seen["outcome"], seen["reason"]) == ("error", "not_yours")
 
 
 DESTRUCTIVE = {
@@ -320,7 +388,7 @@ async def test_token_in_the_query_counts_for_nothing(scene: Scene) -> None:
 async def test_tunnel_opens_for_its_token_and_tells_the_agent_who_it_is(scene: Scene) -> None:
     """The agent's side is this test: its line and its streams need the agent's token, too."""
     coordinator = scene.coordinator
-    report = {"status": {"phase": "listening", "debug_server_address": "unix:/nowhere"}}
+    report = {"status": {"phase": "listening", "debug_server_address": "unix:/nowhere", "protocol": "dap"}}
     listening = await asyncio.to_thread(
         coordinator.call, "PATCH", f"{ATTACHMENTS}/{scene.attachment}", scene.right[Role.AGENT], report
     )
@@ -331,13 +399,23 @@ async def test_tunnel_opens_for_its_token_and_tells_the_agent_who_it_is(scene: S
     bob = await asyncio.to_thread(
         coordinator.tunnel_token, scene.attachment, scene.elsewhere["developer who is another"]
     )
+    for token in (viewer, bob):
+        assert await _opened(scene, f"{ATTACHMENTS}/{scene.attachment}/tunnel", token) == (403, "not_yours")
+    attached = await asyncio.to_thread(
+        coordinator.call,
+        "PATCH",
+        f"{ATTACHMENTS}/{scene.attachment}",
+        scene.right[Role.AGENT],
+        {"status": {"state": "attached"}},
+    )
+    assert attached.status_code == 200, attached.text
     async with connect(f"{base}/api/v2/agent/agent-of-here/line", additional_headers=agent, proxy=None) as line:
         for token, client, read_only in ((scene.tunnel, "ann", None), (viewer, "eve", True), (bob, "bob", True)):
             path = f"{ATTACHMENTS}/{scene.attachment}/tunnel?client=somebody"
             headers = {"authorization": f"Bearer {token}"}
             coming = spawn(_connected(base + path, headers), "client")
             call = httpx.Response(200, content=await line.recv()).json()
-            assert (call["client"], call.get("read_only")) == (client, read_only)
+            assert (call["client"], call.get("read_only"), call.get("looks_only")) == (client, read_only, read_only)
             stranger = scene.elsewhere["agent of another node"]
             assert await _opened(scene, f"/api/v2/stream/{call['stream']}", stranger) == (403, "not_yours")
             stream = f"{base}/api/v2/stream/{call['stream']}"

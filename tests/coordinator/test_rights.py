@@ -1,5 +1,7 @@
 """Who may do what, beyond the role."""
 
+from dataclasses import replace as replaced
+
 import pytest
 from msgspec.structs import replace
 
@@ -9,8 +11,11 @@ from coordinator.selection import Selection
 from squash.access import Role, Token
 from squash.errors import ApiError
 from squash.model import (
+    Action,
     AttachmentPatch,
     AttachmentSpec,
+    AttachmentStatus,
+    AuditEntry,
     DebugAttachment,
     DebugRequest,
     Metadata,
@@ -171,22 +176,62 @@ def test_who_reports_what() -> None:
         rights.check_patch(AGENT, attachment(node="n8"), patch(message="m"))
 
 
-def test_tunnel_of_others_is_read_only() -> None:
+def test_who_steers() -> None:
     owned = attachment(owner="ann")
-    assert not rights.tunnel_terms(ANN, owned, read_only=False)
-    assert rights.tunnel_terms(ANN, owned, read_only=True)
-    assert not rights.tunnel_terms(ADMIN, owned, read_only=False)
-    assert not rights.tunnel_terms(ANYBODY, owned, read_only=False)
-    assert rights.tunnel_terms(BOB, owned, read_only=False)
-    assert rights.tunnel_terms(EVE, attachment(owner="eve"), read_only=False)
+    for owner in (ANN, ADMIN, ANYBODY):
+        assert rights.steers(owner, owned)
+    for other in (BOB, EVE, AGENT, SHOP):
+        assert not rights.steers(other, owned)
+    assert not rights.steers(EVE, attachment(owner="eve"))
+    assert not rights.steers(ANN, attachment(owner=None))
+
+
+def serving(state: State = State.ATTACHED, protocol: str = "dap") -> DebugAttachment:
+    return replace(attachment(owner="ann"), status=AttachmentStatus(state=state, protocol=protocol))
 
 
 def test_who_the_agent_hears_of() -> None:
     told = Guest(client="somebody", takeover=True)
-    assert rights.guest(ANYBODY, told) is told
-    assert rights.guest(ANN, told) == Guest(client="ann", takeover=True)
-    looking = Principal("eve", Role.VIEWER, token="1", attachment="a", read_only=True)
-    assert rights.guest(looking, told) == Guest(client="eve", read_only=True)
+    assert rights.guest(ANYBODY, serving(), told) is told
+    assert rights.guest(ANN, serving(State.ATTACHING, "gdb"), told) == Guest(client="ann", takeover=True)
+    assert rights.guest(ADMIN, serving(State.ATTACHING, "gdb"), told) == Guest(client="root", takeover=True)
+    looking = replaced(ANN, attachment="a", read_only=True)
+    assert rights.guest(looking, serving(), told) == Guest(client="ann", takeover=True, read_only=True)
+    for guest in (BOB, EVE):
+        assert rights.guest(guest, serving(), told) == Guest(client=guest.subject, read_only=True, looks_only=True)
+
+
+@pytest.mark.parametrize("guest", [BOB, EVE])
+def test_guests_open_no_gate_and_stop_nothing(guest: Principal) -> None:
+    for unfit in (serving(State.ATTACHING), serving(State.NONE), serving(protocol="gdb")):
+        with refused():
+            rights.guest(guest, unfit, Guest())
+
+
+def test_tunnel_of_another_namespace() -> None:
+    with refused():
+        rights.guest(replace_namespace(ANN, "bank"), serving(), Guest())
+    rights.guest(replace_namespace(ANN, "shop"), serving(), Guest())
+
+
+def test_agents_tell_of_sessions_alone() -> None:
+    entry = AuditEntry(time=99.0, actor="ann", action=Action.EVALUATED, attachment="a", agent="another")
+    assert rights.told_entry(AGENT, entry, 100.0) == replace(entry, agent="agent-7")
+    assert rights.told_entry(ANYBODY, entry, 100.0) == entry
+    assert rights.told_entry(ANYBODY, replace(entry, agent=None), 100.0).agent == "unknown"
+    assert rights.told_entry(AGENT, replace(entry, time=1e12), 100.0).time == 100.0
+    assert rights.told_entry(AGENT, entry, 1e6).time == 1e6 - 86_400
+    theirs = {
+        action
+        for action in Action
+        if action.startswith(("request_", "attachment_", "token_", "ticket_", "keys_", "agent_"))
+    }
+    own = {Action.MATCHED, Action.CLAIMED, Action.ATTACHED, Action.LET_GO, Action.RELEASED, Action.DELETED}
+    for action in theirs | own:
+        with refused():
+            rights.told_entry(AGENT, replace(entry, action=action), 100.0)
+    with refused():
+        rights.told_entry(AGENT, replace(entry, attachment=None), 100.0)
 
 
 def test_node_of_an_agent() -> None:

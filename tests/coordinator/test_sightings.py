@@ -43,6 +43,7 @@ def test_refused() -> None:
         Reason.NO_PENDING_REQUEST: Outcome.NO_MATCH,
         Reason.CONTAINER_NOT_FOUND: Outcome.ERROR,
         Reason.STORE_UNAVAILABLE: Outcome.UNAVAILABLE,
+        Reason.LIMIT_REACHED: Outcome.OVERLOADED,
     }
     for reason in outcomes:
         sightings.refused(spec(), reason, "so it is", 1.0)

@@ -1,17 +1,26 @@
 """Tokens are recognised by their hash, for their time, until they are revoked."""
 
+import asyncio
 import hashlib
 import re
+import time
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coordinator.access import Access
+from coordinator.board import Board, Policy
+from coordinator.records import Records
+from coordinator.sightings import Sightings
+from coordinator.stores.memory import MemoryStore
 from coordinator.tokens import MOST_PASSING, SHOWN_AFTER, Tokens
 from squash.access import Role, Token
 from squash.errors import ApiError
 from squash.reasons import Reason
+from squash.settings import CoordinatorSettings
+from squash.tasks import spawn
 
 NOW = 1_000.0
 
@@ -132,6 +141,15 @@ def test_passing_ones_end_with_their_parent() -> None:
     assert refused(tokens, orphan) is Reason.TOKEN_EXPIRED
 
 
+def test_passing_ones_end_with_their_attachment() -> None:
+    tokens = Tokens()
+    parent, _ = made(tokens)
+    gone, there = (tokens.pass_on(token(attachment=name, parent=parent.id), NOW) for name in "ab")
+    tokens.drop_passing("a")
+    assert refused(tokens, gone) is Reason.UNAUTHENTICATED
+    assert tokens.find(there, NOW).attachment == "b"
+
+
 def test_passing_ones_are_bounded_and_forgotten() -> None:
     tokens = Tokens()
     first = tokens.pass_on(token(expires=NOW + 60), NOW)
@@ -143,3 +161,15 @@ def test_passing_ones_are_bounded_and_forgotten() -> None:
     tokens.pass_on(token(subject="bob", expires=NOW + 60), NOW)
     tokens.pass_on(token(expires=NOW + 120), NOW + 60)
     assert refused(tokens, first, NOW + 60) is Reason.UNAUTHENTICATED
+
+
+async def test_ended_ones_go_while_the_coordinator_runs() -> None:
+    store, settings = MemoryStore(), CoordinatorSettings()
+    access = Access(store, required=True)
+    made(access.tokens)
+    living, _ = made(access.tokens, token(expires=time.time() + 60))
+    board = Board(Policy(settings.request_ttl, settings.retention), lambda: "name")
+    trimming = spawn(Records(board, store, Sightings(1), access, settings).keep_trimmed(), "retention")
+    await asyncio.sleep(0)
+    assert access.tokens.listed() == [living]
+    trimming.cancel()

@@ -1,8 +1,10 @@
 """What the audit trail makes of changes, and what the API tells of it."""
 
+import time
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator import lifecycle, trail
 from coordinator.decision import AttachmentChange, Change, RequestChange
@@ -59,6 +61,13 @@ def test_a_debugging_from_match_to_detach() -> None:
     assert told(AttachmentChange("held", out, None), COORDINATOR) == []
 
 
+def test_what_was_proved_counts_more_than_what_is_said() -> None:
+    proved = lifecycle.created("held", replace(SPEC, creator="shop"), 1.0)
+    assert told(AttachmentChange("held", None, proved), "shop") == [("shop", Action.MATCHED, None)]
+    change, _ = step(HELD, state=State.ATTACHING, agent="agent-1")
+    assert told(change, "agent-7") == [("agent-7", Action.CLAIMED, "agent-1")]
+
+
 def test_who_let_it_go() -> None:
     released = AttachmentChange("held", HELD, lifecycle.released(HELD, 2.0, "by hand"))
     assert told(released, "ann") == [("ann", Action.RELEASED, "released")]
@@ -97,7 +106,7 @@ def test_the_whole_story_by_the_api(shared: Coordinator, pod: str, image: str) -
     name = shared.attached(pod, match=True, holder="sidecar-1")
     shared.patch(name, state="attaching", agent="agent-1")
     shared.patch(name, state="attached", outcome="attached")
-    seen = {"time": 1.5, "actor": "ann@desk", "action": "evaluated", "attachment": name, "agent": "agent-1"}
+    seen = {"time": time.time() - 1, "actor": "ann@desk", "action": "evaluated", "attachment": name, "agent": "agent-1"}
     assert shared.http.post(f"{API}/audit", json=[seen]).status_code == 200
     headers = {"x-squash-actor": "bob@desk"}
     shared.http.delete(f"{API}/debugattachment/{name}", headers=headers)

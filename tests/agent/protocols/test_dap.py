@@ -292,6 +292,35 @@ def test_who_only_looks_may_look_and_steer(command: str, arguments: dict[str, An
     assert not flow.client
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("pause", {"threadId": 1}),
+        ("continue", {"threadId": 1}),
+        ("stepIn", {"threadId": 1}),
+        ("setBreakpoints", {"source": {"path": "/a.py"}, "breakpoints": [{"line": 7}]}),
+        ("setExceptionBreakpoints", {"filters": ["raised"]}),
+    ],
+)
+def test_guests_stop_and_steer_nothing(command: str, arguments: dict[str, Any]) -> None:
+    asked = request(7, command, **arguments)
+    assert to_server(Dap(LOOKING).from_client(asked))[0]["command"] == command
+    flow = Dap(LOOKING._replace(looks_only=True)).from_client(asked)
+    assert not flow.server
+    [answer] = to_client(flow)
+    assert (answer["message"], flow.events) == (Reason.READ_ONLY, [Event(Action.REFUSED, command.lower())])
+    assert "only its owner stops and steers" in answer["body"]["error"]["format"]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [("threads", {}), ("configurationDone", {}), ("setExceptionBreakpoints", {"filters": []}), ("disconnect", {})],
+)
+def test_guests_look(command: str, arguments: dict[str, Any]) -> None:
+    flow = Dap(LOOKING._replace(looks_only=True)).from_client(request(7, command, **arguments))
+    assert to_server(flow)[0]["command"] == command
+
+
 def test_a_key_that_stands_twice_deceives_nobody() -> None:
     twice = b'{"type":"request","seq":1,"command":"evaluate","command":"threads","Command":"evaluate"}'
     flow = Dap(LOOKING).from_client(b"Content-Length: %d\r\n\r\n" % len(twice) + twice)
