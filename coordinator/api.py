@@ -163,6 +163,10 @@ class Api:
         self._check_attachment(request)
         return answer(self._service.ready_attachment(_id(request), actor(request)))
 
+    async def renew_attachment(self, request: Request) -> Response:
+        self._check_attachment(request)
+        return answer(self._service.renew_attachment(_id(request)))
+
     async def delete_attachment(self, request: Request) -> Response:
         self._check_attachment(request)
         self._service.delete_attachment(_id(request), actor(request))

@@ -183,6 +183,12 @@ class Board:
         new = replace(old, spec=replace(old.spec, ready_by_hand=True))
         return Decision((AttachmentChange(name, old, new),) if new != old else (), new)
 
+    def renew_attachment(self, name: str, now: float) -> Decision[DebugAttachment]:
+        """Starts the attachment's lease anew. Raises ApiError 404."""
+        old = self.attachment(name)
+        new = lifecycle.renewed(old, now)
+        return Decision((AttachmentChange(name, old, new),), new)
+
     def delete_attachment(self, name: str) -> Decision[None]:
         """Removes the attachment and the debug request that it used up; an unknown name is no error."""
         return Decision(tuple(self._removal(name)), None)
@@ -205,8 +211,14 @@ class Board:
 
     def resume(self, now: float) -> Decision[None]:
         """Starts all leases anew, after a time in which nobody could renew them."""
-        leased = [name for name, request in self._requests.items() if request.spec.lease]
-        return Decision(tuple(change for name in leased for change in self.renew_request(name, now).changes), None)
+        changes: list[Change] = []
+        for name, request in self._requests.items():
+            if request.spec.lease:
+                changes.extend(self.renew_request(name, now).changes)
+        for name, attachment in self._attachments.items():
+            if attachment.spec.lease and not lifecycle.is_over(attachment):
+                changes.extend(self.renew_attachment(name, now).changes)
+        return Decision(tuple(changes), None)
 
     def delete_request(self, name: str, now: float) -> Decision[None]:
         """Removes the request; what is held on its behalf is let go. An unknown name is no error."""
@@ -230,7 +242,7 @@ class Board:
             if kind == "request":
                 gone = f"whoever made its debug request {name} is gone: it was not renewed in time"
                 changes.extend(self._withdrawal(name, now, gone))
-            elif (old := self._attachments[name]).status.state.final:
+            elif lifecycle.is_over(old := self._attachments[name]):
                 changes.extend(self._removal(name))
             else:
                 changes.append(AttachmentChange(name, old, lifecycle.expired(old, now)))

@@ -58,26 +58,51 @@ def check_ready_by_hand(attachment: DebugAttachment) -> None:
         _illegal(attachment, f"it is {status.state} (phase {status.phase}): nobody waits for its client to be ready")
 
 
+def renewed(attachment: DebugAttachment, now: float) -> DebugAttachment:
+    """Its lease begins anew."""
+    return replace(attachment, status=replace(attachment.status, renewed=now))
+
+
 def lost(attachment: DebugAttachment, reason: Reason, message: str, now: float) -> DebugAttachment:
     """Nobody is left to carry it on."""
     return _moved(attachment, now, state=State.ERROR, reason=reason, message=message)
 
 
 def expired(attachment: DebugAttachment, now: float) -> DebugAttachment:
-    """The attachment after its time to live: a sidecar that still held for it would have ended it before."""
+    """The attachment after its lease, or its time to live, in which a sidecar that held would have ended it."""
     spec, status = attachment.spec, attachment.status
+    lease_end = _lease_end(attachment)
+    if lease_end is not None and lease_end <= now:
+        message = f"whoever made it is gone: it was not renewed within {spec.lease:g} s, and no client had come"
+        return _moved(attachment, now, state=State.ERROR, reason=Reason.EXPIRED, message=message)
     reason = Reason.HOLD_LOST if spec.holder and status.outcome is None else Reason.EXPIRED
     message = f"it was still {status.state} (phase {status.phase}) after {spec.ttl:g} s"
     return _moved(attachment, now, state=State.ERROR, reason=reason, message=message)
 
 
 def deadline(attachment: DebugAttachment, retention: float) -> float | None:
-    """When it expires or, finished, is removed (unix seconds); None while a debugger sits in the process."""
-    status, times = attachment.status, attachment.status.times or {}
-    if not status.state.final:
-        return times[State.NONE] + attachment.spec.ttl if attachment.spec.ttl else None
-    ends = [times[end] for end in (State.ERROR.value, Phase.DETACHED.value) if end in times]
-    return max(ends) + retention if ends else None
+    """When it expires or, over, is removed (unix seconds); None while nothing but its debugger ends it."""
+    times = attachment.status.times or {}
+    if is_over(attachment):
+        return max(times[end] for end in (State.ERROR.value, Phase.DETACHED.value) if end in times) + retention
+    ends = [_lease_end(attachment)]
+    if not attachment.status.state.final and attachment.spec.ttl:
+        ends.append(times[State.NONE] + attachment.spec.ttl)
+    return min((end for end in ends if end is not None), default=None)
+
+
+def is_over(attachment: DebugAttachment) -> bool:
+    """Whether it failed, or its debugger is out."""
+    status = attachment.status
+    return status.state is State.ERROR or (status.state is State.ATTACHED and status.phase is Phase.DETACHED)
+
+
+def _lease_end(attachment: DebugAttachment) -> float | None:
+    """When the lease runs out (unix seconds); None without one, and once the agent looks after its clients."""
+    spec, status = attachment.spec, attachment.status
+    if not spec.lease or is_over(attachment) or (status.phase or Phase.LOCATED).rank >= Phase.CLIENT_CONNECTED.rank:
+        return None
+    return (status.renewed or (status.times or {})[State.NONE]) + spec.lease
 
 
 def _moved(attachment: DebugAttachment, now: float, **fields: Any) -> DebugAttachment:

@@ -124,6 +124,16 @@ OPERATIONS = (
         roles=DEVELOPER,
     ),
     Operation(
+        "renew_attachment",
+        "POST",
+        f"{ATTACHMENTS}/{{id}}/renew",
+        "Starts the lease of a debug attachment anew: whoever made it is still there",
+        answer=DebugAttachment,
+        parameters=(ID,),
+        refusals=UNKNOWN | KEPT,
+        roles=DEVELOPER,
+    ),
+    Operation(
         "get_attachment",
         "GET",
         f"{ATTACHMENTS}/{{id}}",

@@ -138,6 +138,9 @@ class Service:
     def ready_attachment(self, name: str, actor: str) -> DebugAttachment:
         return self._commit(self.board.ready_attachment(name), actor)
 
+    def renew_attachment(self, name: str) -> DebugAttachment:
+        return self._commit(self.board.renew_attachment(name, time.time()))
+
     def delete_attachment(self, name: str, actor: str) -> None:
         self._commit(self.board.delete_attachment(name), actor)
 

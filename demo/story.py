@@ -113,7 +113,7 @@ class Story:
     def python(self) -> None:
         line = line_of(PRICING, PRICING_LINE)
         process = self.shop.pricing.service.pid
-        wish = self._ctl("debug-request", "demo/pricing", "--hold-until", "ready")
+        wish = self._ctl("debug-request", "demo/pricing")
         held = Request(self._cart(WRONG_CART), marked=True)
         self._say(held.curl)
         attachment = self._listening(wish)
@@ -152,7 +152,7 @@ class Story:
         process = self.shop.stock.service.pid
         url = f"{self.shop.stock.url}/stock?items={WRONG_STOCK}"
         check("the wrong stock", get(url).body["items"]["plum"]["available"], -2)
-        wish = self._ctl("debug-request", "demo/stock", "--hold-until", "ready")
+        wish = self._ctl("debug-request", "demo/stock")
         held = Request(url, marked=True)
         self._say(held.curl)
         attachment = self._listening(wish)
@@ -199,7 +199,7 @@ class Story:
 
     def coordinator_returns(self) -> None:
         attachment, held = self._hold()
-        wish = self._ctl("debug-request", "demo/stock", "--hold-until", "ready")
+        wish = self._ctl("debug-request", "demo/stock")
         self.shop.coordinator.kill()
         self._say("kill -9 of the coordinator, with one request held and one debug request pending")
         check("the request is still held", held.answered, False)
@@ -255,7 +255,7 @@ class Story:
             (
                 "In a second terminal ask for a debugger; once the request has come, this shows a gdb command:",
                 f"export SQUASH_SERVER_URL={self.shop.coordinator.where}",
-                f"{BIN / 'squashctl'} debug-request demo/stock --hold-until ready --wait --timeout 5m",
+                f"{BIN / 'squashctl'} debug-request demo/stock --wait --timeout 5m",
             ),
             ("In a third send the request:", f"curl -i -H {MARK}:1 '{url}'"),
             (
@@ -275,7 +275,7 @@ class Story:
 
     def _hold(self) -> tuple[dict[str, Any], Request]:
         """A marked request held at pricing, whose debugger listens for a client that does not come."""
-        wish = self._ctl("debug-request", "demo/pricing", "--hold-until", "ready")
+        wish = self._ctl("debug-request", "demo/pricing")
         held = Request(f"{self.shop.pricing.url}/price?items={WRONG_CART}", marked=True)
         attachment = self._listening(wish)
         check("the request is held", held.answered, False)

@@ -120,6 +120,11 @@ def ready_attachment(name: str) -> Call[DebugAttachment]:
     return Call("POST", _path("debugattachment", name) + "/ready", DebugAttachment)
 
 
+def renew_attachment(name: str) -> Call[DebugAttachment]:
+    """Whoever made the debug attachment is still there; see `AttachmentSpec.lease`."""
+    return Call("POST", _path("debugattachment", name) + "/renew", DebugAttachment)
+
+
 def create_request(request: DebugRequest) -> Call[DebugRequest]:
     return Call("POST", f"{BASE}/debugrequest", DebugRequest, _encode(request))
 

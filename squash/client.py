@@ -38,6 +38,7 @@ from squash.calls import (
     ready_attachment,
     release_attachment,
     renew_agent,
+    renew_attachment,
     renew_request,
 )
 from squash.credentials import Credentials, anonymous
@@ -70,6 +71,7 @@ __all__ = [
     "ready_attachment",
     "release_attachment",
     "renew_agent",
+    "renew_attachment",
     "renew_request",
 ]
 
@@ -81,7 +83,7 @@ GRACE = 5.0
 class _Transport:
     """What both clients share: how a call becomes a request, and an answer a value or an error."""
 
-    def __init__(self, url: str, timeout: float, credentials: Credentials | None, actor: str = "") -> None:
+    def __init__(self, url: str, timeout: float, credentials: Credentials | None, actor: str) -> None:
         self._actor = {ACTOR: actor} if actor else {}
         self.url = url.rstrip("/")
         self._timeout = timeout
@@ -141,10 +143,12 @@ class Client(_Transport):
 
 
 class AsyncClient(_Transport):
-    """For the agent and the sidecar. `timeout` in seconds, for calls that do not wait."""
+    """For what does several things at once: the agent, the sidecar, a debugging session. As `Client`."""
 
-    def __init__(self, url: str, timeout: float = 10.0, credentials: Credentials | None = None) -> None:
-        super().__init__(url, timeout, credentials)
+    def __init__(
+        self, url: str, timeout: float = 10.0, credentials: Credentials | None = None, actor: str = ""
+    ) -> None:
+        super().__init__(url, timeout, credentials, actor)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         self._http = httpx.AsyncClient(trust_env=False, limits=limits, verify=self.credentials.context() or True)
 

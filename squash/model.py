@@ -214,6 +214,11 @@ class AttachmentSpec(Struct, frozen=True, kw_only=True):
     """The process to debug, by its number on the agent's node."""
     only_choice: bool | None = None
     """When several processes suit equally: refuse and list them, instead of taking the oldest."""
+    lease: Seconds | None = None
+    """Seconds within which it must be renewed, again and again, until a client has connected.
+
+    Otherwise whoever asked is gone, and the debugger is taken out. After that the agent sees clients come and go.
+    """
     ready_by_hand: bool | None = None
     """A developer said that everything is ready; written by the coordinator."""
 
@@ -251,6 +256,8 @@ class AttachmentStatus(Struct, frozen=True, kw_only=True):
     """Who is connected to the debug server; empty when nobody is."""
     attempts: list[Attempt] | None = None
     """What was tried to attach the debugger, in order."""
+    renewed: float | None = None
+    """Unix seconds; absent until it is renewed."""
     candidates: list[Candidate] | None = None
     """With reason `process_ambiguous`: those to choose from."""
     outcome: Outcome | None = None

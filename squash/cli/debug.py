@@ -22,7 +22,9 @@ _ProcessName = Annotated[
         show_default=False,
     ),
 ]
-_Wait = Annotated[bool, typer.Option("--wait", help="Stay, show each step, and end when the debugger is attached.")]
+_Wait = Annotated[
+    bool, typer.Option("--wait", help="Stay, show each step and what is awaited, and end when the request goes on.")
+]
 
 
 def debug_request(
@@ -35,13 +37,12 @@ def debug_request(
     ] = "",
     process_name: _ProcessName = None,
     hold_until: Annotated[
-        HoldUntil | None,
+        HoldUntil,
         typer.Option(
-            help="When the held request goes on: the debugger is attached, or ready: your client is connected and "
-            "its breakpoints are set. Default: attached.",
-            show_default=False,
+            help="When the held request goes on. ready: your client is connected and its breakpoints are set. "
+            "attached: as soon as the debugger is in the process.",
         ),
-    ] = None,
+    ] = HoldUntil.READY,
     ttl: Annotated[
         float | None,
         typer.Option(
@@ -64,8 +65,9 @@ def debug_request(
 ) -> None:
     """Ask for a debugger on the next marked request that reaches an image.
 
-    Then send a request with the header `x-squash-debug`. It is held at Envoy until the debugger is attached;
-    everybody else's requests pass.
+    Then send a request with the header `x-squash-debug`. It is held at Envoy until your client is connected and its
+    breakpoints are set (`squashctl connect` and `console` connect one), or until you say `squashctl ready`; everybody
+    else's requests pass. In a script that has no client take `--hold-until attached`.
 
     With --trigger no mark is needed: squashctl debug-request shop/cart --trigger 5xx --status 500,503 --path '/cart/*'
     """
@@ -149,8 +151,8 @@ def wait(
 ) -> None:
     """Wait for a debug request to be matched and its debugger to be attached.
 
-    Each step is shown as it comes; `listening` says where to connect. With `--hold-until ready` do that
-    at once, for the request goes on when your breakpoints are set. In a script take `--for listening`.
+    Each step is shown as it comes; `listening` says where to connect. Do that at once: the request goes on when your
+    breakpoints are set. In a script take `--for listening`.
     """
     if goal not in _GOALS:
         raise typer.BadParameter(f"{goal!r} is not one of {', '.join(_GOALS)}", param_hint="--for")

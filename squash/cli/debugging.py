@@ -31,7 +31,10 @@ _HOW = "How you connect"
 
 
 class With(StrEnum):
-    """What can be started. `code` cannot be told from outside to attach, so what to paste is shown."""
+    """What can be started. `code` cannot be told from outside to attach, so what to paste is shown.
+
+    Delve is for agents with a plug-in for it.
+    """
 
     GDB = "gdb"
     DLV = "dlv"
@@ -185,6 +188,7 @@ def image(
         from squash.client import list_containers  # noqa: PLC0415
 
         chooser = _chooser(yes, as_json)
+        _check_start(squash, start, debugger)
         wanted = image
         if not wanted:
             containers = squash.client.send(list_containers(namespace=namespace))
@@ -253,22 +257,25 @@ def container(
     """Debug a process of a container now, without a marked request.
 
     What you do not name is taken when there is only one, and asked for when there are several. Ctrl-C takes the
-    debugger out; the process runs on.
+    debugger out; the process runs on. If squashctl is killed, that is done within half a minute.
     """
     from squash.cli.person import person  # noqa: PLC0415 - slow to import
 
     with front(server, config, as_json) as squash:
         from squash.cli import choosing  # noqa: PLC0415
+        from squash.cli.pursuit import LEASE  # noqa: PLC0415
         from squash.client import list_containers  # noqa: PLC0415
 
         chooser = _chooser(yes, as_json)
         containers = squash.client.send(list_containers(namespace=namespace))
+        _check_start(squash, start, debugger)
         spec = AttachmentSpec(
             attachment=choosing.container(chooser, containers, pod, namespace, name),
             debugger=debugger or _implied(start) or None,
             process_name=process_name,
             pid=pid,
             only_choice=True,
+            lease=LEASE,
             owner=person(),
             read_only=read_only or None,
             allow_terminate=allow_terminate or None,
@@ -302,8 +309,19 @@ def _implied(start: With | None) -> str:
     return PROGRAMS[start].debugger if start in PROGRAMS else ""
 
 
+def _check_start(squash: Front, start: With | None, debugger: str | None) -> None:
+    """Raises SquashError when what is to be started is not installed here, or wants a debugger that no agent has."""
+    from squash.cli.programs import PROGRAMS  # noqa: PLC0415 - slow to import
+    from squash.client import list_agents  # noqa: PLC0415
+
+    if program := PROGRAMS.get(start or ""):
+        program.check()
+        if not debugger:
+            program.check_agents(squash.client.send(list_agents()))
+
+
 def _plan(wish: DebugRequest | DebugAttachment, ways: _Ways) -> "Plan":
-    """Raises SquashError when what is to be started is not installed, BadParameter for what does not go together."""
+    """Raises BadParameter for what does not go together."""
     from squash.cli.editors import names  # noqa: PLC0415 - slow to import
     from squash.cli.person import person  # noqa: PLC0415
     from squash.cli.programs import PROGRAMS  # noqa: PLC0415
@@ -318,16 +336,13 @@ def _plan(wish: DebugRequest | DebugAttachment, ways: _Ways) -> "Plan":
         raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(names())}", param_hint="--print")
     if ways.start is With.CONSOLE and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise typer.BadParameter("needs a terminal; in a script take `squashctl console ID`", param_hint="--console")
-    started = PROGRAMS.get(ways.start or "")
-    if started:
-        started.check()
     return Plan(
         wish,
         address,
         Guest(client=person(), read_only=ways.read_only),
         send=ways.send,
         timeout=ways.timeout,
-        start=started,
+        start=PROGRAMS.get(ways.start or ""),
         console=_console(ways) if ways.start is With.CONSOLE else (),
         prints=tuple(ways.prints or ()) or (("vscode",) if ways.start is With.CODE else ()),
         program=ways.program,

@@ -1,13 +1,11 @@
 """Objects in words."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from squash.cli.triggers import set_off, waits_for
 from squash.model import DebugAttachment, DebugRequest, Outcome, Phase, State, Trigger
-from squash.options import Address
 
 _SEND = "your request with the header x-squash-debug (curl -H 'x-squash-debug: 1' ...)"
 
@@ -71,20 +69,6 @@ def connection(attachment: DebugAttachment) -> str:
         return f"gdb -ex 'set sysroot /' -ex 'target remote {address.removeprefix('unix:')}'"
     speaks = f" ({status.protocol})" if status.protocol else ""
     return f"{address}{speaks}"
-
-
-def to_paste(attachment: DebugAttachment, address: Address, *, same_machine: bool) -> str:
-    """What to type, or to paste into an editor, to reach the debug server by a local end at `address`."""
-    status = attachment.status
-    if status.protocol == "gdb":
-        # Without the sysroot gdb fetches every library through the connection; elsewhere `/` has other libraries.
-        sysroot = "-ex 'set sysroot /' " if same_machine else ""
-        return f"gdb {sysroot}-ex 'target remote {address}'"
-    if status.protocol == "dap":
-        where = {"host": address.host, "port": address.port}
-        attach = {"name": "squash", "type": status.debugger, "request": "attach", "connect": where}
-        return json.dumps(attach)
-    return str(address)
 
 
 def attachment_lines(attachment: DebugAttachment) -> Iterator[str]:

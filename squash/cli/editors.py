@@ -51,6 +51,12 @@ def configurations(place: Place, wanted: Iterable[str] = ()) -> dict[str, tuple[
     return {name: (known[name], known[name].render(place)) for name in chosen}
 
 
+def first(place: Place) -> str:
+    """What to paste into the first editor that speaks the place's protocol, on one line; the address if none does."""
+    shown = [text for _, text in configurations(place).values()] or [str(place.address)]
+    return " ".join(line.strip() for line in shown[0].splitlines())
+
+
 def names() -> list[str]:
     """Every editor there is for some protocol."""
     return sorted({name for editors in _TABLE.values() for name in editors})

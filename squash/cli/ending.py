@@ -39,7 +39,7 @@ def release(id: Id, server: Server = None, config: Config = None, as_json: Json 
 def ready(id: Id, server: Server = None, config: Config = None, as_json: Json = False) -> None:
     """Say by hand that you are ready, so that the held request goes on to the debugger.
 
-    With `--hold-until ready` squash sees in the debugger's protocol when your breakpoints are set. This is for clients
+    Usually squash sees in the debugger's protocol when your breakpoints are set. This is for clients
     in which it cannot, or when you want none.
     """
     with front(server, config, as_json) as squash:

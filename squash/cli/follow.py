@@ -133,7 +133,10 @@ class Follower:
             if status.phase is Phase.LISTENING and (how := connection(now)):
                 text += f": {how}"
                 if now.spec.hold_until is HoldUntil.READY:
-                    text += "; the request goes on when your breakpoints are set"
+                    text += (
+                        f"; connect, also from elsewhere: squashctl connect {now.name}; the request goes on when your "
+                        f"breakpoints are set, or when you say so: squashctl ready {now.name}"
+                    )
             self._progress.reached(text)
         self._progress.now(_waits_for(now))
 

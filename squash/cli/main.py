@@ -73,7 +73,8 @@ app.command(
     "debug-request",
     epilog=_examples(
         "squashctl debug-request demo/pricing",
-        "squashctl debug-request demo/stock gdb --hold-until ready --ttl 30m --wait",
+        "squashctl debug-request demo/pricing --hold-until attached",
+        "squashctl debug-request demo/stock gdb --ttl 30m --wait",
     ),
 )(debug.debug_request)
 app.command(

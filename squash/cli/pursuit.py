@@ -17,6 +17,7 @@ from squash.cli.target import place
 from squash.cli.telling import Telling
 from squash.client import (
     AsyncClient,
+    Call,
     Client,
     changes,
     create_attachment,
@@ -24,6 +25,7 @@ from squash.client import (
     delete_request,
     detach_attachment,
     get_request,
+    renew_attachment,
     renew_request,
 )
 from squash.errors import ApiError, SquashError, UnreachableError
@@ -69,7 +71,7 @@ class Pursuit:
         self._known = known
         self._plan = plan
         self._telling = telling
-        self._client = AsyncClient(known.url, credentials=known.credentials)
+        self._client = AsyncClient(known.url, credentials=known.credentials, actor=plan.guest.client)
         self._attachment = plan.wish.name if isinstance(plan.wish, DebugAttachment) else ""
         self._over = False
         """The attachment has come to its end by itself."""
@@ -140,10 +142,11 @@ class Pursuit:
         wish = self._plan.wish
         if isinstance(wish, DebugAttachment):
             await self._client.send(create_attachment(wish))
+            self._tasks.append(spawn(self._keep(renew_attachment(wish.name)), "lease"))
             return
         await self._client.send(create_request(wish))
         image = wish.spec.image
-        self._tasks.append(spawn(self._keep(wish.name), "lease"))
+        self._tasks.append(spawn(self._keep(renew_request(wish.name)), "lease"))
         self._telling.event(
             "waiting",
             f"waiting for a marked request that reaches {image}; Ctrl-C takes it back",
@@ -155,12 +158,12 @@ class Pursuit:
         self._telling.now(f"waiting for a marked request that reaches {image}")
         self._attachment = await self._matched(wish.name)
 
-    async def _keep(self, name: str) -> None:
+    async def _keep(self, renewal: Call[Any]) -> None:
         """Renews the lease; whatever goes wrong, there is another time."""
         while True:
             await asyncio.sleep(LEASE / 3)
             try:
-                await self._client.send(renew_request(name))
+                await self._client.send(renewal)
             except ApiError as error:
                 if error.reason is Reason.NOT_FOUND:
                     return

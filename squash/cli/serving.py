@@ -6,14 +6,14 @@ import socket
 import sys
 from collections.abc import Coroutine
 from typing import Any
-from urllib.parse import urlsplit
 
 import uvloop
 
-from squash.cli.describe import to_paste
+from squash.cli.editors import first
 from squash.cli.follow import POLL, Goal, reached
 from squash.cli.front import Front
 from squash.cli.local_end import LocalEnd
+from squash.cli.target import place
 from squash.client import AsyncClient, Client, changes
 from squash.errors import ApiError, SquashError, UnreachableError
 from squash.model import DebugAttachment
@@ -116,8 +116,7 @@ async def over(known: Client, name: str) -> SquashError:
 
 def _announce(squash: Front, attachment: DebugAttachment, address: Address) -> None:
     """Tells where to connect, and what to paste: at once, for this command stays."""
-    coordinator = urlsplit(squash.client.url).hostname or ""
-    paste = to_paste(attachment, address, same_machine=Address(coordinator, 0).is_loopback)
+    paste = first(place(attachment, address, squash.client.url, program="", mappings=()))
     status = attachment.status
     if squash.output.as_json:
         where = {"host": address.host, "port": address.port}

@@ -4,16 +4,15 @@ import time
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from squash import calls
-from squash.access import DAY, Role, Token, TokenWish
+from squash.access import Role, Token, TokenWish
 from squash.cli.front import Config, Json, Server, front
 from squash.cli.output import drawn
 from squash.cli.parameters import age, duration
 
 app = typer.Typer(help="Tokens: who may do what. For admins.", no_args_is_help=True)
-
-_TTL = 30 * DAY
 
 
 def create(
@@ -56,8 +55,8 @@ def create(
     filters do their part and nothing else; admins may do everything.
     """
     with front(server, config, as_json) as squash:
-        wish = TokenWish(role=role, subject=subject, ttl=_TTL if ttl is None else ttl, node=node, namespace=namespace)
-        issued = squash.client.send(calls.create_token(wish))
+        wish = TokenWish(role=role, subject=subject, node=node, namespace=namespace)
+        issued = squash.client.send(calls.create_token(wish if ttl is None else replace(wish, ttl=ttl)))
         if as_json:
             squash.output.document(issued)
         else:

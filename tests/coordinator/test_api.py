@@ -515,6 +515,20 @@ def test_a_leased_request_is_renewed_or_goes(own: Coordinator) -> None:
     assert own.http.post(f"{REQUESTS}/{name}/renew").status_code == 404
 
 
+def test_a_leased_attachment_is_renewed_or_its_debugger_comes_out(own: Coordinator, pod: str) -> None:
+    name = own.attached(pod, lease=0.5)
+    renewed = own.http.post(f"{ATTACHMENTS}/{name}/renew").json()["status"]
+    assert renewed["renewed"] >= renewed["times"]["none"]
+    own.patch(name, state="attached", phase="listening", debug_server_address="unix:/x")
+    own.until(
+        lambda: own.http.get(f"{ATTACHMENTS}/{name}").json()["status"]["state"] == "error", "the end of the lease"
+    )
+    status = own.http.get(f"{ATTACHMENTS}/{name}").json()["status"]
+    assert status["reason"] == "expired"
+    assert "not renewed within 0.5 s" in status["message"]
+    assert own.http.post(f"{ATTACHMENTS}/nobody/renew").status_code == 404
+
+
 def test_detached_stays_to_be_looked_at(shared: Coordinator, pod: str) -> None:
     name = shared.attached(pod)
     shared.patch(name, state="attached")

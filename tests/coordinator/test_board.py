@@ -201,9 +201,65 @@ def test_leases_begin_anew_after_an_absence() -> None:
     assert on.pending == 1
 
 
+def leased(on: Board, ttl: float | None = None) -> str:
+    spec = AttachmentSpec(attachment={"pod": "p"}, lease=30.0, ttl=ttl)
+    made: DebugAttachment = do(on, on.create_attachment(DebugAttachment(spec=spec), 0))
+    return made.name
+
+
+@pytest.mark.parametrize("step", [{}, {"state": State.ATTACHING}, {"state": State.ATTACHED, "phase": Phase.LISTENING}])
+def test_a_leased_attachment_that_is_not_renewed_ends(step: dict[str, Any]) -> None:
+    on = board()
+    name = leased(on)
+    if step:
+        patch(on, name, now=5, **step)
+    assert on.next_deadline() == 30
+    do(on, on.renew_attachment(name, 20))
+    assert on.next_deadline() == 50
+    do(on, on.expire(49))
+    assert on.attachment(name).status.state is step.get("state", State.NONE)
+    do(on, on.expire(50))
+    status = on.attachment(name).status
+    assert (status.state, status.reason) == (State.ERROR, Reason.EXPIRED)
+    assert "whoever made it is gone: it was not renewed within 30 s" in (status.message or "")
+
+
+def test_a_leased_attachment_is_its_clients_once_there_was_one() -> None:
+    on = board()
+    name = leased(on)
+    patch(on, name, now=5, state=State.ATTACHED, phase=Phase.LISTENING)
+    patch(on, name, now=6, phase=Phase.CLIENT_CONNECTED)
+    assert on.next_deadline() is None
+    do(on, on.resume(1_000))
+    do(on, on.expire(2_000))
+    assert on.attachment(name).status.state is State.ATTACHED
+
+
+def test_of_a_lease_and_a_time_to_live_the_shorter_one_counts() -> None:
+    on = board()
+    name = leased(on, ttl=20.0)
+    do(on, on.renew_attachment(name, 15))
+    assert on.next_deadline() == 20
+    do(on, on.expire(20))
+    assert "after 20 s" in (on.attachment(name).status.message or "")
+
+
+def test_leases_of_attachments_begin_anew_after_an_absence() -> None:
+    on = board()
+    name = leased(on)
+    do(on, on.resume(1_000))
+    assert on.next_deadline() == 1_030
+    do(on, on.expire(1_030))
+    over = on.attachment(name)
+    do(on, on.resume(1_031))
+    assert on.attachment(name) == over
+
+
 def test_renewing_what_is_gone_is_refused() -> None:
     with refusal(Reason.NOT_FOUND, 404):
         board().renew_request("gone", 0)
+    with refusal(Reason.NOT_FOUND, 404):
+        board().renew_attachment("gone", 0)
 
 
 def test_detaching_keeps_the_object_whatever_its_state() -> None:

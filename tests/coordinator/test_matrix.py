@@ -340,6 +340,9 @@ def test_owner_gets_through_with_what_ends_it(scene: Scene) -> None:
             name = scene._post(ATTACHMENTS, scene.ann, {"spec": {"attachment": {"pod": POD, "namespace": "shop"}}})
             method, path = ("POST", f"{ATTACHMENTS}/{name}/{call}") if call else ("DELETE", f"{ATTACHMENTS}/{name}")
             assert coordinator.call(method, path, token).status_code == 200
+        leased = {"spec": {"attachment": {"pod": POD, "namespace": "shop"}, "lease": 60}}
+        name = scene._post(ATTACHMENTS, scene.ann, leased)
+        assert coordinator.call("POST", f"{ATTACHMENTS}/{name}/renew", token).status_code == 200
         wish = scene._post(REQUESTS, scene.ann, {"spec": {"image": "another", "debugger": "", "lease": 60}})
         assert coordinator.call("POST", f"{REQUESTS}/{wish}/renew", token).status_code == 200
         assert coordinator.call("DELETE", f"{REQUESTS}/{wish}", token).status_code == 200

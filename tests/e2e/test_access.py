@@ -122,7 +122,7 @@ def connected(ctl: Ctl, name: str, *flags: str) -> Iterator[str]:
 
 
 def test_owner_debugs_a_held_request_through_it_all(fortress: Fortress) -> None:
-    wish = fortress.ann.json("debug-request", fortress.image)
+    wish = fortress.ann.json("debug-request", fortress.image, "--hold-until", "attached")
     assert wish["spec"]["owner"] == "ann"
     assert fortress.hold() == "", "it waits"
     name = fortress.ann.json("wait", wish["metadata"]["name"])["metadata"]["name"]

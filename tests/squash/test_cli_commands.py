@@ -65,6 +65,12 @@ def test_terms_that_cannot_be_meant(ctl: Ctl, flags: tuple[str, ...], said: str)
     assert said in " ".join(done.stderr.replace("│", " ").split())
 
 
+def test_debug_request_holds_until_the_developer_is_ready_unless_told_otherwise(ctl: Ctl) -> None:
+    image = an_image()
+    assert ctl.json("debug-request", image)["spec"]["hold_until"] == "ready"
+    assert ctl.json("debug-request", image, "--hold-until", "attached")["spec"]["hold_until"] == "attached"
+
+
 def test_debug_request_tells_what_to_do_next(ctl: Ctl) -> None:
     image = an_image()
     done = ctl("debug-request", image)

@@ -121,6 +121,7 @@ def test_a_dap_client_debugs_through_the_tunnel(shop: Shop) -> None:
         "name": "squash",
         "type": "debugpy",
         "request": "attach",
+        "justMyCode": False,
         "connect": {"host": "127.0.0.1", "port": port},
     }
     with Dap(f"127.0.0.1:{port}") as dap:
@@ -147,7 +148,8 @@ def test_gdb_debugs_through_the_tunnel(shop: Shop, way: str) -> None:
     name = shop.attachment(debugger="gdb")
     if way == "port":
         running, port = shop.connect(name)
-        assert running.line() == f"paste             gdb -ex 'set sysroot /' -ex 'target remote 127.0.0.1:{port}'\n"
+        told = f"gdb -ex 'set sysroot /' -ex 'file {STOCK}' -ex 'target remote 127.0.0.1:{port}'"
+        assert running.line() == f"paste             {told}\n"
         remote = f"target remote 127.0.0.1:{port}"
     else:
         assert shop.ctl("wait", name, "--for", "listening").returncode == 0

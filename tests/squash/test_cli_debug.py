@@ -16,8 +16,9 @@ from demo.shop import PRICING
 from demo.story import PRICING_LINE, line_of
 from demo.world import World
 from squash import procfs
-from squash.calls import list_attachments, list_requests
-from squash.model import DebugAttachment, Outcome, Phase
+from squash.calls import list_agents, list_attachments, list_audit, list_requests
+from squash.cli.person import person
+from squash.model import Action, DebugAttachment, Outcome, Phase
 from squash.reasons import Reason
 from squash.tasks import spawn
 from tests.e2e.street import Caller, Street, free, no_holds, result
@@ -127,6 +128,8 @@ async def test_the_whole_way_of_a_marked_request(desk: Desk, caller: Caller) -> 
     assert (status, err) == (130, "")
     desk.nothing_left()
     assert desk.attachments()[0].status.reason is Reason.ENDED
+    trail = await in_thread(desk.street.client.send, list_audit())
+    assert {each.actor for each in trail if each.action in (Action.RELEASED, Action.REQUEST_DELETED)} == {person()}
     await in_thread(free, pod)
 
 
@@ -201,14 +204,21 @@ async def test_kill_9_of_squashctl_holds_nobody_for_long(desk: Desk, caller: Cal
     await events.until("waiting")
     answer = spawn(caller.get(pod.url + CART), "marked request")
     await events.until("connect")
+    desk.world.service("alone", "demo/alone", [sys.executable, "-c", LOOP])
+    other = desk.start("container", "alone", "-n", desk.namespace, "--json")
+    await Events(other).until("connect")
     running.kill()
+    other.kill()
     found = result(await answer)
     assert found.outcome is Outcome.RELEASED
     assert found.held is not None
     assert found.held < 40
     await in_thread(free, pod)
     eventually(lambda: desk.street.client.send(list_requests()), lambda left: not left)
+    eventually(lambda: {each.status.phase for each in desk.attachments()}, lambda left: left == {Phase.DETACHED}, 40)
     desk.nothing_left()
+    by_image = {each.spec.image: each.status.reason for each in desk.attachments()}
+    assert by_image == {pod.image: Reason.RELEASED, "demo/alone": Reason.EXPIRED}
 
 
 async def test_gdb_on_a_terminal(desk: Desk, caller: Caller) -> None:
@@ -318,6 +328,17 @@ async def test_the_end_of_the_process_is_told(desk: Desk) -> None:
     service.kill()
     status, _, err = await in_thread(running.end)
     assert (status, json.loads(err)["error"]["reason"]) == (1, "process_gone")
+
+
+def test_a_debugger_that_no_agent_has_is_named_before_anything_is_held(desk: Desk, tmp_path: Path) -> None:
+    desk.world.agent()
+    eventually(lambda: desk.street.client.send(list_agents()))
+    (tmp_path / "dlv").touch(0o755)
+    desk.ctl.env["PATH"] = str(tmp_path)
+    error = desk.ctl("debug", "image", "demo/x", "--with", "dlv")
+    assert error.returncode == 1
+    assert "--with dlv needs the debugger dlv, and no agent has it: they have debugpy, gdb" in error.stderr
+    desk.nothing_left()
 
 
 def test_a_program_that_is_not_installed_is_named_before_anything_is_held(desk: Desk, tmp_path: Path) -> None:

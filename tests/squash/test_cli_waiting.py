@@ -38,6 +38,8 @@ def test_a_request_is_followed_to_its_debugger(start: Start, board: Coordinator,
     said = waiting.until("listening")
     assert ADDRESS in said
     assert "goes on when your breakpoints are set" in said
+    assert f"squashctl connect {attachment}; " in said
+    assert f"squashctl ready {attachment}" in said
     board.patch(attachment, phase="client_connected")
     waiting.until("client_connected")
     board.patch(attachment, state="attached", phase="ready")
