@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 
+import msgspec
 from msgspec.structs import replace
 
 from agent.report import PAUSES
@@ -17,18 +18,22 @@ GATHER = 0.2
 """Seconds in which what happens is told together."""
 BATCH = 200
 """Entries told at once."""
+BYTES = 131_072
+"""Of their JSON: half of what a coordinator takes, unless it is set otherwise."""
+LATER = frozenset({401, 408, 429})
+"""Refusals that say nothing of the entries: a token that expired can be exchanged, and a crowd passes."""
 LONGEST = 10_000
 """Entries that wait for a lost coordinator, a few MB; then the oldest are given up, and how many is logged."""
 LAST = 2.0
 """Seconds that a stopping agent is given to tell the rest."""
+_encode = msgspec.json.Encoder().encode
 
 
 class Pending:
     """Entries that are yet to be told, oldest first. One that repeats the one before only counts it up. Pure."""
 
-    def __init__(self, longest: int = LONGEST) -> None:
+    def __init__(self) -> None:
         self._entries: deque[tuple[AuditEntry, int]] = deque()
-        self._longest = longest
         self.given_up = 0
 
     def __len__(self) -> int:
@@ -40,19 +45,28 @@ class Pending:
             if replace(entry, time=last.time) == last:
                 self._entries[-1] = last, times + 1
                 return
-        if len(self._entries) == self._longest:
+        if len(self._entries) == LONGEST:
             self._entries.popleft()
             self.given_up += 1
         self._entries.append((entry, 1))
 
     def take(self, most: int) -> list[AuditEntry]:
-        """The oldest, without keeping them."""
-        taken = [self._entries.popleft() for _ in range(min(most, len(self._entries)))]
-        return [entry if times == 1 else _counted(entry, times) for entry, times in taken]
+        """The oldest, without keeping them: one at least, and no more than `BYTES` of them."""
+        taken: list[AuditEntry] = []
+        size = 0
+        while self._entries and len(taken) < most:
+            entry, times = self._entries[0]
+            told = entry if times == 1 else _counted(entry, times)
+            size += len(_encode(told)) + 1
+            if taken and size > BYTES:
+                break
+            self._entries.popleft()
+            taken.append(told)
+        return taken
 
     def put_back(self, entries: list[AuditEntry]) -> None:
         """What could not be told after all."""
-        room = self._longest - len(self._entries)
+        room = LONGEST - len(self._entries)
         self.given_up += max(0, len(entries) - room)
         self._entries.extendleft((entry, 1) for entry in reversed(entries[-room:] if room > 0 else []))
 
@@ -64,6 +78,8 @@ class Audit:
         self._client = client
         self._log = Log("audit")
         self._pending = Pending()
+        self._batch = BATCH
+        """How many are told at once; fewer while one of them is refused."""
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
 
@@ -100,20 +116,23 @@ class Audit:
 
     async def _try(self) -> bool:
         """False when the coordinator cannot take them just now."""
-        batch = self._pending.take(BATCH)
-        told = False
+        batch = left = self._pending.take(self._batch)
         try:
             await self._client.send(add_audit(batch))
-            told = True
+            left = []
+            self._batch = min(BATCH, 2 * self._batch)
         except UnreachableError:
-            pass
+            return False
         except ApiError as error:
-            told = error.code < 500  # it never will
-            self._log.warning("audit entries refused", error=error.message, entries=len(batch))
+            if error.code >= 500 or error.code in LATER:
+                return False
+            self._batch = max(1, len(batch) // 2)
+            if len(batch) == 1:
+                left = []  # it never will
+                self._log.error("audit entry refused", error=error.message, action=batch[0].action)
         finally:
-            if not told:
-                self._pending.put_back(batch)
-        return told
+            self._pending.put_back(left)
+        return True
 
 
 def _counted(entry: AuditEntry, times: int) -> AuditEntry:

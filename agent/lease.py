@@ -15,6 +15,8 @@ from squash.tasks import spawn
 TTL = 12.0
 """Seconds after which the coordinator takes an agent for lost: those that a busy machine may keep it from renewing."""
 RENEW = 2.0
+NO_LEASES = frozenset({404, 405, 426})
+"""Answers of a coordinator that has no such call; any other refusal is of us, and then our lease runs out."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -79,7 +81,8 @@ class Lease:
         except UnreachableError:
             return False
         except ApiError as error:
-            if error.code >= 500:
+            if error.code not in NO_LEASES:
+                self._log.warning("the lease is refused", error=error.message, reason=error.reason)
                 return False
             self._log.debug("the coordinator knows no leases", error=error.message)
         return True
@@ -89,8 +92,8 @@ class Lease:
         if lost != self._lost:
             self._lost = lost
             if lost:
-                self._log.warning("the coordinator was not reached for a whole lease", seconds=TTL)
+                self._log.warning("the coordinator has not renewed our lease in time", seconds=TTL)
             else:
-                self._log.info("the coordinator is reached again")
+                self._log.info("the coordinator renews our lease again")
         if lost:
             self._let_go()

@@ -14,7 +14,7 @@ from agent.protocols import spoken
 from agent.protocols.interpreter import Event, Interpreter, Kept
 from agent.relay import Relay
 from agent.streams import Stream
-from agent.terms import ORDINARY, Terms
+from agent.terms import Terms
 from squash.errors import SquashError
 from squash.logs import Log
 from squash.model import Action
@@ -33,16 +33,13 @@ GREETING = 2.0
 class Ears:
     """Who is told what happens in a session."""
 
-    connected: Callable[[str], None] = lambda _: None
+    connected: Callable[[str], None]
     """A client is there: its name."""
-    left: Callable[[], None] = lambda: None
-    ready: Callable[[str], None] = lambda _: None
+    left: Callable[[], None]
+    ready: Callable[[str], None]
     """The ready gate has opened, once; with its remarks."""
-    event: Callable[[str, Event], None] = lambda _, __: None
+    event: Callable[[str, Event], None]
     """For the audit trail: whose doing, and what."""
-
-
-DEAF = Ears()
 
 
 class Doors(NamedTuple):
@@ -86,8 +83,8 @@ class Session:
         protocol: str,
         doors: Doors,
         log: Log,
-        terms: Terms = ORDINARY,
-        ears: Ears = DEAF,
+        terms: Terms,
+        ears: Ears,
     ) -> None:
         """`terms` hold for every client; each may come on narrower ones. Raises SquashError for an unknown protocol."""
         self._server = server
@@ -112,13 +109,17 @@ class Session:
     async def listen(self) -> str:
         """Opens the doors; returns the address in the form of `status.debug_server_address`. Raises OSError."""
         path, tcp = self._doors.path, self._doors.tcp
-        self._listeners.append(await asyncio.start_unix_server(self._accept, path, limit=CHUNK))
-        path.chmod(0o600)
-        if tcp is None:
-            return f"unix:{path}"
-        listener = await asyncio.start_server(self._accept_tcp, tcp.host, tcp.port, limit=CHUNK)
-        self._listeners.append(listener)
-        return str(Address(*listener.sockets[0].getsockname()[:2]))
+        try:
+            self._listeners.append(await asyncio.start_unix_server(self._accept, path, limit=CHUNK))
+            path.chmod(0o600)
+            if tcp is None:
+                return f"unix:{path}"
+            listener = await asyncio.start_server(self._accept_tcp, tcp.host, tcp.port, limit=CHUNK)
+            self._listeners.append(listener)
+            return str(Address(*listener.sockets[0].getsockname()[:2]))
+        except BaseException:
+            await self.close()
+            raise
 
     async def enter(self, guest: Guest) -> Stream:
         """The client's end of a new connection. Raises SquashError: somebody else is there, or it is over."""

@@ -69,8 +69,8 @@ FORWARD = Verdict(Action.FORWARD)
 
 def kind(text: bytes) -> tuple[Kind, str]:
     """Of a client's packet, and a word for what it does: for the record, so nothing of its contents."""
-    first = text[:1]
-    if text[:1] == b"k" or text.startswith(b"vKill;"):
+    first = text[:1] or b"?"  # what is empty means nothing, and every text contains it
+    if first == b"k" or text.startswith(b"vKill;"):
         return Kind.KILL, "kill"
     if first in b"DR" or text == _MONITOR_EXIT:
         return Kind.LEAVE, "detach"

@@ -31,7 +31,7 @@ from squash.logs import Log
 from squash.options import die, load_or_exit
 from squash.settings import CoordinatorSettings
 from squash.tasks import spawn
-from squash.tunnel import LONGEST
+from squash.tunnel import ALIVE, LONGEST
 
 PROGRAM = "coordinator"
 _DESCRIPTION = "Matches marked requests with the developers who wait for them, and tells the agents."
@@ -107,6 +107,7 @@ async def _run(settings: CoordinatorSettings, sock: socket.socket, store: Store,
             service.stop,
             protocol=ShowingCertificates if tls else "auto",
             longest_message=LONGEST,
+            alive=ALIVE,
             tls=tls.context if tls else None,
         )
     finally:

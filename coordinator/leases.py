@@ -14,10 +14,15 @@ from coordinator.decision import AttachmentChange, Change
 from squash.model import Agent, DebugAttachment, Phase, State
 from squash.reasons import Reason
 
-Watcher = tuple[Literal["node", "holder"], str]
-"""Whose attachments a long poll watches: those of a node, or of the sidecar that holds for them."""
+Watcher = tuple[Literal["node", "holder", "left"], str]
+"""Whose attachments a long poll watches: those of a node, or of the sidecar that holds for them.
+
+`left` is a node that an agent took its leave of.
+"""
 KEPT = 3_600.0
 """Seconds that a lost agent is still listed."""
+MOST = 10_000
+"""Agents that are listed at once, lost ones included: the longest lost of them make room."""
 _MANY = 1_000
 
 
@@ -41,7 +46,8 @@ class _Watch:
 class _Lease:
     agent: Agent
     until: float
-    lost: bool = False
+    known: bool
+    """Its coming was taken note of, and its loss was not yet."""
 
 
 class _Tracked(NamedTuple):
@@ -65,19 +71,30 @@ class Leases:
     # -- what is heard ------------------------------------------------------------------------------
 
     def renew(self, agent: Agent, now: float) -> bool:
-        """The agent is there; whether it was not before. Who served the node before its machine started anew is not."""
+        """The agent is there; whether that is news, until `noted`. Raises ValueError when there are too many.
+
+        Who served the node before its machine started anew is not there any more.
+        """
         for other in list(self._leases.values()):
             rebooted = agent.boot and other.agent.boot and other.agent.boot != agent.boot
             if rebooted and other.agent.node == agent.node and other.until > now:
                 self._end(other, now)
         before = self._leases.get(agent.name)
-        came = before is None or before.lost
+        if before is None and len(self._leases) >= MOST:
+            self._make_room(now)
+        known = before is not None and before.known
         until = now + (agent.ttl or self._agent_lease)
-        self._leases[agent.name] = _Lease(agent, until)
+        self._leases[agent.name] = _Lease(agent, until, known)
         self._checks.set(("agent", agent.name), until)
         if before and until < before.until:
             self._check_all(now)
-        return came
+        return not known
+
+    def noted(self, name: str, there: bool, now: float) -> None:
+        """That the agent came, or is lost, has been taken note of."""
+        if lease := self._leases.get(name):
+            lease.known = there
+            self._checks.set(("agent", name), max(lease.until, now))
 
     def give_up(self, name: str, now: float) -> Agent | None:
         """The agent says that it goes; None when there was none of that name."""
@@ -86,7 +103,7 @@ class Leases:
         if lease is None:
             return None
         # Another one may follow it at once: its node is seen until now.
-        self._seen(("node", lease.agent.node), now)
+        self._seen(("left", lease.agent.node), now)
         self._check_all(now)
         return lease.agent
 
@@ -115,7 +132,10 @@ class Leases:
         return self._checks.next()
 
     def due(self, now: float) -> tuple[list[Lost], list[Agent]]:
-        """Attachments that nobody carries on, which come again until `track` is told of their end; and lost agents."""
+        """Attachments that nobody carries on, and lost agents.
+
+        They come again until `track` is told of the one's end, and `noted` of the other.
+        """
         lost: list[Lost] = []
         gone: list[Agent] = []
         for kind, name in list(self._checks.due(now)):
@@ -128,22 +148,31 @@ class Leases:
     def agents(self, now: float) -> Iterator[tuple[Agent, bool]]:
         """Every agent that is there, or was within the last hour; and whether it is there."""
         for lease in self._leases.values():
-            yield lease.agent, not lease.lost and lease.until > now
+            yield lease.agent, lease.until > now
 
     # -- in detail ----------------------------------------------------------------------------------
 
     def _judge_agent(self, name: str, now: float) -> Iterator[Agent]:
         lease = self._leases[name]
-        if lease.lost:
-            del self._leases[name]
-            self._checks.set(("agent", name), None)
-            return
-        if max(lease.until, self._start + self._agent_lease) > now:
-            self._checks.set(("agent", name), max(lease.until, self._start + self._agent_lease))
-            return
-        lease.lost = True
-        self._checks.set(("agent", name), now + KEPT)
-        yield lease.agent
+        until = max(lease.until, self._start + self._agent_lease)
+        if until > now:
+            self._checks.set(("agent", name), until)
+        elif lease.known:
+            yield lease.agent
+        elif until + KEPT > now:
+            self._checks.set(("agent", name), until + KEPT)
+        else:
+            self._forget(name)
+
+    def _make_room(self, now: float) -> None:
+        until, name = min((lease.until, name) for name, lease in self._leases.items())
+        if until > now:
+            raise ValueError(f"{MOST} agents are there already")
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        del self._leases[name]
+        self._checks.set(("agent", name), None)
 
     def _judge(self, tracked: _Tracked, now: float) -> Lost | None:
         attachment = tracked.attachment
@@ -185,8 +214,10 @@ class Leases:
         if node is None:
             return math.inf
         untils = [lease.until for lease in self._leases.values() if lease.agent.node == node]
-        # Agents of the first generation have no lease; they watch their node all the time.
-        return max([*untils, self._watch_until(("node", node), self._agent_lease)])
+        # Agents of the first generation have no lease; they watch their node all the time. With a lease only that
+        # counts: a machine that is lost without a word leaves its long poll open.
+        watched = -math.inf if untils else self._watch_until(("node", node), self._agent_lease)
+        return max([*untils, watched, self._watch_until(("left", node), self._agent_lease)])
 
     def _watch_until(self, watcher: Watcher, lease: float) -> float:
         watch = self._watches.get(watcher)

@@ -13,6 +13,7 @@ from coordinator.selection import Selection
 from squash.errors import ApiError
 from squash.logs import Log
 from squash.model import Agent
+from squash.reasons import Reason
 
 ASLEEP = 2.0
 """Seconds by which an alarm is late when the whole process stood still: then nobody could be heard of."""
@@ -40,14 +41,29 @@ class Presence:
             self._alarm.cancel()
 
     def renew(self, agent: Agent) -> tuple[Agent, bool]:
-        """The agent as it is listed, and whether it was not there before."""
+        """The agent as it is listed, and whether that is news, until `noted`. Raises ApiError: there are too many."""
         now = time.time()
         before = self._told.get(agent.name)
-        came = self._leases.renew(agent, self._now())
+        try:
+            came = self._leases.renew(agent, self._now())
+        except ValueError as error:
+            raise ApiError(429, Reason.LIMIT_REACHED, str(error)) from error
+        if before is None:
+            self._forget()
         since = before.since if before and not came else now
         told = self._told[agent.name] = replace(agent, since=since, seen=now, lost=False)
         self._set_alarm()
         return told, came
+
+    def noted(self, name: str) -> None:
+        """That an agent came was kept."""
+        self._leases.noted(name, True, self._now())
+        self._set_alarm()
+
+    def find(self, name: str) -> Agent | None:
+        """An agent that is listed."""
+        self._forget()
+        return self._told.get(name)
 
     def give_up(self, name: str) -> Agent | None:
         """The agent goes; None when it was not there."""
@@ -63,10 +79,15 @@ class Presence:
 
     def agents(self) -> list[Agent]:
         """By node and name."""
-        there = {agent.name: alive for agent, alive in self._leases.agents(self._now())}
-        self._told = {name: told for name, told in self._told.items() if name in there}
+        there = self._forget()
         listed = [replace(told, lost=not there[name]) for name, told in self._told.items()]
         return sorted(listed, key=lambda agent: (agent.node, agent.name))
+
+    def _forget(self) -> dict[str, bool]:
+        """Drops those that are listed no more; gives which of the others are there."""
+        there = {agent.name: alive for agent, alive in self._leases.agents(self._now())}
+        self._told = {name: told for name, told in self._told.items() if name in there}
+        return there
 
     @contextmanager
     def watching(self, chosen: Selection) -> Iterator[None]:
@@ -102,6 +123,9 @@ class Presence:
             except ApiError as error:
                 _log.warning("cannot keep who is lost, trying again", error=error.message, pause=RETRY)
                 pause = RETRY
+            else:
+                for agent in gone:
+                    self._leases.noted(agent.name, False, now)
         self._set_alarm(pause)
 
     def _set_alarm(self, pause: float = 0.0) -> None:

@@ -191,24 +191,28 @@ class Service:
     def renew_agent(self, agent: Agent) -> Agent:
         told, came = self.presence.renew(agent)
         if came:
-            _log.info("agent joined", agent=agent.name, node=agent.node)
-            self._tell_of(agent, agent.name, Action.AGENT_JOINED)
+            try:
+                self._store.save((), [_of(agent, agent.name, Action.AGENT_JOINED)])
+            except ApiError as error:
+                # It is there all the same: its next renewal is news again.
+                _log.warning("cannot keep that an agent joined", agent=agent.name, error=error.message)
+            else:
+                self.presence.noted(agent.name)
+                _log.info("agent joined", agent=agent.name, node=agent.node)
         return told
 
     def give_up_agent(self, name: str, actor: str) -> None:
         """An unknown name is no error."""
-        if agent := self.presence.give_up(name):
+        if agent := self.presence.find(name):
+            self._store.save((), [_of(agent, name if actor == trail.UNKNOWN else actor, Action.AGENT_LEFT)])
+            self.presence.give_up(name)
             _log.info("agent left", agent=name, node=agent.node)
-            self._tell_of(agent, name if actor == trail.UNKNOWN else actor, Action.AGENT_LEFT)
 
     def _lose(self, lost: list[Lost], agents: list[Agent]) -> None:
+        entries = [_of(agent, trail.COORDINATOR, Action.AGENT_LOST) for agent in agents]
+        self._commit(self.board.lose(lost, time.time()), more=entries)
         for agent in agents:
             _log.warning("agent lost", agent=agent.name, node=agent.node)
-            self._tell_of(agent, trail.COORDINATOR, Action.AGENT_LOST)
-        self._commit(self.board.lose(lost, time.time()))
-
-    def _tell_of(self, agent: Agent, actor: str, action: Action) -> None:
-        self._note(actor, action, f"{agent.name} of node {agent.node}")
 
     def _note(
         self, actor: str, action: Action, detail: str | None, *, request: str | None = None, image: str | None = None
@@ -221,9 +225,12 @@ class Service:
         """Raises ApiError 503 when the store cannot be written."""
         self._store.probe()
 
-    def _commit(self, decision: Decision[T], actor: str = trail.COORDINATOR) -> T:
+    def _commit(self, decision: Decision[T], actor: str = trail.COORDINATOR, more: Iterable[AuditEntry] = ()) -> T:
+        """`more` goes into the audit trail with what the changes tell."""
+        entries = [*more, *trail.entries(decision.changes, actor, time.time())]
+        if decision.changes or entries:
+            self._store.save(decision.changes, entries)
         if decision.changes:
-            self._store.save(decision.changes, trail.entries(decision.changes, actor, time.time()))
             self.board.apply(decision.changes)
             self.presence.track(decision.changes)
             self.usage.apply(decision.changes)
@@ -266,6 +273,11 @@ class Service:
             # Deadlines are of the wall clock, which may be set: never sleep for long.
             delay = min(max(deadline - time.time(), pause), _LONGEST_SLEEP)
             self._alarm = asyncio.get_running_loop().call_later(delay, self._expire)
+
+
+def _of(agent: Agent, actor: str, action: Action) -> AuditEntry:
+    detail = f"{agent.name} of node {agent.node}"[:LONGEST_TEXT]
+    return AuditEntry(time=time.time(), actor=actor, action=action, detail=detail)
 
 
 def _fact(container: Container, key: str) -> Any:

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from squash.errors import ApiError
@@ -36,8 +35,7 @@ class Waiting(Generic[Socket]):
 class Switchboard(Generic[Socket]):
     """`Socket` is what an agent's end of a stream is."""
 
-    def __init__(self, name: Callable[[], str] = lambda: secrets.token_hex(16)) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._lines: dict[str, Line] = {}
         self._waiting: dict[str, Waiting[Socket]] = {}
         self._opened = asyncio.Event()
@@ -85,7 +83,7 @@ class Switchboard(Generic[Socket]):
         if line.node not in (None, node):
             message = f"agent {agent} may serve node {line.node!r}, and the debug attachment is of {node!r}"
             raise ApiError(503, Reason.AGENT_AWAY, message)
-        stream = self._name()
+        stream = secrets.token_hex(16)
         waiting = self._waiting[stream] = Waiting(line)
         call = Call(
             stream=stream,
@@ -100,6 +98,8 @@ class Switchboard(Generic[Socket]):
             async with asyncio.timeout(seconds):
                 return await waiting.answer
         except TimeoutError:
+            if waiting.answer.done() and not waiting.answer.cancelled():
+                return waiting.answer.result()  # it came in the very moment; nobody else would send it back
             message = f"agent {agent} opened no stream within {seconds:g} s"
             raise ApiError(504, Reason.AGENT_AWAY, message) from None
         finally:

@@ -396,6 +396,8 @@ class Action(StrEnum):
     """A client wanted to end the process and was detached instead."""
     TERMINATED = "terminated"
     """A client ended the process, as the attachment allowed."""
+    UNFOLLOWED = "unfollowed"
+    """What was said was not of the protocol; the detail says whether that ended the session, or it goes on unread."""
     TOKEN_CREATED = "token_created"  # noqa: S105 - no secret
     TOKEN_REVOKED = "token_revoked"  # noqa: S105
     TICKET_ISSUED = "ticket_issued"

@@ -116,15 +116,17 @@ async def run(
     protocol: Protocol = "auto",
     longest_message: int = 0,
     also: Sequence[socket.socket] = (),
+    alive: float | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; then calls `on_stop` (which must let pending answers end) and finishes them.
 
-    `longest_message` is that of a WebSocket in bytes; 0: there are no WebSockets. `also` are unix sockets to serve.
+    `longest_message` is that of a WebSocket in bytes; 0: there are no WebSockets. `alive`: seconds between their pings,
+    and for the answers. `also` are unix sockets to serve.
 
     Writes one line `PROGRAM ready on URL` to stdout once connections are accepted.
     """
-    server = _server(app, protocol, longest_message, also, tls)
+    server = _server(app, protocol, longest_message, also, tls, alive)
 
     def stop() -> None:
         on_stop()
@@ -164,6 +166,7 @@ def _server(
     longest_message: int,
     also: Sequence[socket.socket],
     tls: ssl.SSLContext | None,
+    alive: float | None = None,
 ) -> _Server:
     config = uvicorn.Config(
         app,
@@ -176,6 +179,8 @@ def _server(
         ws="websockets-sansio" if longest_message else "none",
         ws_max_size=longest_message,
         ws_per_message_deflate=False,
+        ws_ping_interval=alive,
+        ws_ping_timeout=alive,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=LAST_ANSWERS,
         ssl_context_factory=(lambda _config, _default: tls) if tls else None,

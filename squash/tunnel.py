@@ -29,6 +29,11 @@ CHUNK = 262_144
 """Bytes of the longest message that we send."""
 LONGEST = WINDOW
 """Bytes of the longest message that is taken."""
+ALIVE = 4.0
+"""Seconds between the pings of either side, and for their answers: a peer lost without a word is given up after both.
+
+Until then a process that its client had stopped stays so.
+"""
 END = "end"
 DONE = 1000
 """Close code of a stream that has had everything."""

@@ -13,12 +13,10 @@ from squash.errors import ApiError, SettingError, UnreachableError
 from squash.model import Refusal
 from squash.reasons import Reason
 from squash.secret import Secret
-from squash.tunnel import LONGEST, NOBODY, Guest, client_path
+from squash.tunnel import ALIVE, LONGEST, NOBODY, Guest, client_path
 
 OPEN = 15.0
 """Seconds for the answer to the handshake: the coordinator may wait for an agent meanwhile."""
-ALIVE = 20.0
-"""Seconds between pings, and for their answer: so long may a peer be lost without a word."""
 CLOSE = 2.0
 """Seconds for a peer to answer the close of a connection that is over."""
 

@@ -181,7 +181,12 @@ class _Line:
         """A connection for a client. Raises OSError when the process does not dial."""
         if not await self.tell("client terminate" if terms.may_end else "client", CONNECT):
             raise ConnectionError("the process did not dial for the client")
-        return await self._clients.get()
+        try:
+            async with asyncio.timeout(CONNECT):
+                return await self._clients.get()
+        except TimeoutError:
+            self._over()
+            raise ConnectionError(f"the process said that it dialed, and nobody came within {CONNECT:g} s") from None
 
     async def close(self) -> None:
         """Hangs up; code that comes later finds that it is not wanted. Idempotent."""

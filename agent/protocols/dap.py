@@ -31,7 +31,10 @@ REFUSAL = 8601
 
 
 class Dap(Interpreter):
-    """Ready when configurationDone and every request that sets breakpoints are answered."""
+    """Ready when configurationDone and every request that sets breakpoints are answered.
+
+    Data and instruction breakpoints do not count: pydevd, which has none, leaves those requests without an answer.
+    """
 
     violation = ViolationError
 
@@ -87,7 +90,7 @@ class Dap(Interpreter):
             self._remember(command, bytes(said.arguments))
         if command == "configurationdone":
             self._set_again(flow)
-        if command in ("configurationdone", "terminate") or rules.sets_breakpoints(command):
+        if command in ("configurationdone", "terminate") or command in _NAMES:
             self._open[said.seq] = said
         self.left = self.left or command in rules.ENDS
         flow.server.append(frame(plain(raw) if self.terms.read_only else raw))
@@ -192,7 +195,7 @@ class Dap(Interpreter):
         return {} if self.left else {key: given for key, given in self._set.items() if set_breakpoints(given).any}
 
     def _remember(self, command: str, given: bytes) -> None:
-        if command in ("setbreakpoints", "setfunctionbreakpoints", "setexceptionbreakpoints"):
+        if command in _NAMES:
             self._set[command, set_breakpoints(given).place] = given
 
     def _set_again(self, flow: Flow) -> None:

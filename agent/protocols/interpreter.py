@@ -33,11 +33,14 @@ class Flow:
     """For the client."""
     events: list[Event] = field(default_factory=list)
     over: bool = False
-    """The connection must end here: it may only look, and what it says cannot be read."""
+    """The connection must end here: what is said cannot be read, and the session may not do all there is."""
 
 
 class Interpreter(ABC):
-    """One session. A client that cannot be followed is let through, as far as it may change things at all."""
+    """One session. When it cannot be followed it ends, unless nothing that it could say would be refused.
+
+    A client that is cut off so has not taken its leave: it finds its breakpoints again when it comes back.
+    """
 
     violation: type[Exception]
     """What is raised for bytes that are not of the protocol."""
@@ -55,18 +58,22 @@ class Interpreter(ABC):
 
     def from_client(self, data: bytes) -> Flow:
         flow = Flow()
-        if self.lost:
+        if not self.lost:
+            self._try(self._client_says, data, flow)
+        elif self.terms.may_end:
             flow.server.append(data)
         else:
-            self._try(self._client_says, data, flow)
+            flow.over = True
         return flow
 
     def from_server(self, data: bytes) -> Flow:
         flow = Flow()
-        if self.lost:
+        if not self.lost:
+            self._try(self._server_says, data, flow)
+        elif self.terms.may_end:
             flow.client.append(data)
         else:
-            self._try(self._server_says, data, flow)
+            flow.over = True
         return flow
 
     def _try(self, understand: Callable[[bytes, Flow], None], data: bytes, flow: Flow) -> None:
@@ -74,9 +81,12 @@ class Interpreter(ABC):
             understand(data, flow)
         except self.violation as error:
             self.lost = str(error)
-            if self.terms.read_only:
+            if not self.terms.may_end:
+                flow.events.append(Event(Action.UNFOLLOWED, "the session was ended"))
+                flow.client.append(self.last_words("what is said is not of the protocol, so this session ends here"))
                 flow.over = True
                 return
+            flow.events.append(Event(Action.UNFOLLOWED, "it goes on, unread"))
             for_server, for_client = self._held_back()
             flow.server.append(for_server)
             flow.client.append(for_client)

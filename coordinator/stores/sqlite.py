@@ -36,6 +36,11 @@ _SCHEMAS = (
     CREATE INDEX trail_by_time ON trail (time);
     CREATE TRIGGER trail_stays BEFORE UPDATE ON trail BEGIN SELECT raise(ABORT, 'the audit trail is append-only'); END
     """,
+    # Without these a question for one of few entries would look at all of them, in the event loop.
+    """
+    CREATE INDEX trail_of_actor ON trail (actor);
+    CREATE INDEX trail_of_action ON trail (action)
+    """,
 )
 """Statements that lead from each schema to the next, separated by a semicolon at the end of a line."""
 SCHEMA = len(_SCHEMAS)

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.debuggers import Debugger, DebugServer, Target
 from agent.process import Process
-from agent.sessions import Doors, Session
+from agent.sessions import Doors, Ears, Session
 from agent.terms import ORDINARY, Terms
 from squash import procfs
 from squash.logs import Log
@@ -87,12 +87,16 @@ def debuggee(room: str = "select", python: str = sys.executable) -> Iterator[Deb
     assert said == "", said
 
 
+DEAF = Ears(connected=lambda _: None, left=lambda: None, ready=lambda _: None, event=lambda _, __: None)
+"""For sessions of which nobody is told."""
+
+
 @asynccontextmanager
 async def session(
     debugger: Debugger, server: DebugServer, directory: Path, terms: Terms = ORDINARY
 ) -> AsyncIterator[str]:
     """The address of a socket at which clients find the debug server."""
-    found = Session(server, debugger.protocol, Doors(directory / "c.sock"), Log("test"), terms)
+    found = Session(server, debugger.protocol, Doors(directory / "c.sock"), Log("test"), terms, DEAF)
     address = await found.listen()
     try:
         yield address

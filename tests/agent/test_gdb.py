@@ -23,6 +23,7 @@ from squash.errors import SquashError
 from squash.logs import Log
 from squash.reasons import Reason
 from tests.agent.native import Service, build, service, until
+from tests.agent.targets import DEAF
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ async def session(running: Service, terms: Terms = ORDINARY) -> AsyncIterator[Pa
     """The socket of a debugger in the service, as an agent offers it."""
     server = await Gdb().attach(running.target)
     path = running.directory / "client.sock"
-    served = Session(server, "gdb", Doors(path), Log("test"), terms)
+    served = Session(server, "gdb", Doors(path), Log("test"), terms, DEAF)
     await served.listen()
     async with asyncio.TaskGroup() as group:
         work = group.create_task(served.run(60, 60))

@@ -8,8 +8,9 @@ import pytest
 from agent import lease
 from agent.lease import Lease
 from demo.world import World
-from squash.calls import get_attachment, list_agents
+from squash.calls import Call, get_attachment, list_agents
 from squash.client import AsyncClient, Client
+from squash.errors import ApiError
 from squash.model import Agent, Phase, State
 from squash.reasons import Reason
 from squash.tasks import spawn
@@ -105,3 +106,21 @@ def test_an_agent_alone_lets_go_unless_a_client_is_there(world: World, watched: 
     with world.client() as client:
         after = phase_of(client, first.name, Phase.DETACHED).status
         assert (after.state, after.reason) == (State.ATTACHED, Reason.COORDINATOR_UNREACHABLE)
+
+
+class Refusing(AsyncClient):
+    """A coordinator that always answers so."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("http://127.0.0.1:9")
+        self._code = code
+
+    async def send(self, call: Call[Any], timeout: float | None = None) -> Any:
+        raise ApiError(self._code, Reason.INVALID, "no")
+
+
+@pytest.mark.parametrize(("code", "renewed"), [(404, True), (405, True), (401, False), (403, False), (503, False)])
+async def test_a_refusal_renews_nothing_unless_there_are_no_leases(code: int, renewed: bool) -> None:
+    async with Refusing(code) as client:
+        found = Lease(client, Agent(name="x", node="n"), lambda: None)
+        assert await found._renewed() is renewed

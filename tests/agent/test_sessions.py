@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from squash.reasons import Reason
 from squash.tasks import spawn
 from squash.tunnel import Guest
 from tests.agent.protocols.speech import messages, packet, request
+from tests.agent.targets import DEAF
 
 CONTINUE = b"$c#63"
 ME = user(os.getuid())
@@ -226,7 +228,8 @@ async def test_who_only_looks_and_talks_nonsense_is_cut_off(short: Path) -> None
     async with serving(short, protocol="dap", terms=Terms(read_only=True)) as (watched, _):
         client = await watched.client()
         client.writer.write(b"Content-Length: 3\r\n\r\n\xff\xfe\xfd")
-        assert await client.reader.read() == b""
+        told, over = messages(await client.reader.read())
+        assert (told["event"], over["event"]) == ("output", "terminated")
         await client.close()
 
 
@@ -256,7 +259,9 @@ async def test_breakpoints_of_a_client_that_vanished_are_set_again_when_it_comes
 
 async def test_a_port_is_opened_where_it_is_wished_for(short: Path) -> None:
     watched = Watched(short)
-    session = Session(watched.debugger, "gdb", Doors(short / "c.sock", Address("127.0.0.1", 0)), Log("test"))
+    session = Session(
+        watched.debugger, "gdb", Doors(short / "c.sock", Address("127.0.0.1", 0)), Log("test"), ORDINARY, DEAF
+    )
     address = Address.parse(await session.listen())
     assert address.host == "127.0.0.1"
     client = Stream(*await asyncio.open_connection(*address))
@@ -267,10 +272,39 @@ async def test_a_port_is_opened_where_it_is_wished_for(short: Path) -> None:
     await watched.debugger.detach()
 
 
+async def test_no_door_stays_open_when_the_port_is_taken(short: Path) -> None:
+    watched = Watched(short)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = Address("127.0.0.1", taken.getsockname()[1])
+        session = Session(watched.debugger, "gdb", Doors(short / "c.sock", address), Log("test"), ORDINARY, DEAF)
+        with pytest.raises(OSError, match="address already in use"):
+            await session.listen()
+    assert not (short / "c.sock").exists()
+    assert all(not listener.is_serving() for listener in session._listeners)
+
+
+async def test_a_client_that_cannot_be_followed_is_sent_away_and_comes_back_with_its_breakpoints(short: Path) -> None:
+    set_ = request(3, "setBreakpoints", source={"path": "/a.py"}, breakpoints=[{"line": 7}])
+    async with serving(short, protocol="dap") as (watched, _):
+        client = await watched.session.enter(Guest(client="ann@desk"))
+        client.writer.write(set_ + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}")
+        *_, over = messages(await client.reader.read())
+        assert over["event"] == "terminated"
+        await client.close()
+        again = await watched.session.enter(Guest(client="ann@desk"))
+        assert ("ann@desk", "unfollowed", "the session was ended") in watched.events
+        again.writer.write(request(1, "configurationDone"))
+        said = await again.reader.read(10_000)
+        assert b"/a.py" in said
+        await again.close()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become somebody else")
 async def test_other_users_do_not_get_in_by_the_port(short: Path) -> None:
     watched = Watched(short)
-    session = Session(watched.debugger, "gdb", Doors(short / "c.sock", Address("127.0.0.1", 0)), Log("test"))
+    session = Session(
+        watched.debugger, "gdb", Doors(short / "c.sock", Address("127.0.0.1", 0)), Log("test"), ORDINARY, DEAF
+    )
     address = Address.parse(await session.listen())
     code = (
         "import os, socket; 'x'.encode('idna'); os.setuid(65534); s = socket.socket(); s.settimeout(20)\n"
@@ -365,7 +399,7 @@ async def test_the_end_of_the_session_in_the_middle_of_a_parting_still_tells_the
 
 
 async def test_bytes_that_are_no_protocol_pass_all_the_same(short: Path) -> None:
-    async with serving(short, protocol="dap") as (watched, _):
+    async with serving(short, protocol="dap", terms=Terms(allow_terminate=True)) as (watched, _):
         client = await watched.client()
         client.writer.write(b"Content-Length: 3\r\n\r\n\xff\xfe\xfd" + b"x" * 9000)
         assert len(await client.reader.readexactly(9024)) == 9024

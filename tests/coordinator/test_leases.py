@@ -1,6 +1,7 @@
 """Who is there, who is lost, and what that ends."""
 
 import math
+import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from coordinator import lifecycle
+from coordinator import leases, lifecycle
 from coordinator.decision import AttachmentChange
 from coordinator.leases import Leases, Lost
 from squash.access import Role
@@ -40,7 +41,10 @@ class Scene:
         self._change(name, lifecycle.patched(self._there[name], StatusPatch(**status), self.now))
 
     def renew(self, name: str = "x", node: str = "n", **more: Any) -> bool:
-        return self.leases.renew(Agent(name=name, node=node, **more), self.now)
+        came = self.leases.renew(Agent(name=name, node=node, **more), self.now)
+        if came:
+            self.leases.noted(name, True, self.now)
+        return came
 
     def after(self, seconds: float) -> dict[str, Reason]:
         """What is lost within these seconds, being asked exactly when `next` says so."""
@@ -48,9 +52,12 @@ class Scene:
         until = self.now + seconds
         while (moment := self.leases.next()) is not None and moment <= until:
             self.now = max(self.now, moment)
-            for lost in self.leases.due(self.now)[0]:
+            attachments, agents = self.leases.due(self.now)
+            for lost in attachments:
                 found[lost.attachment] = lost.reason
                 self._lose(lost)
+            for agent in agents:
+                self.leases.noted(agent.name, False, self.now)
         self.now = until
         return found
 
@@ -142,7 +149,9 @@ def test_a_machine_that_started_anew_has_lost_its_agents(scene: Scene) -> None:
 def test_a_lost_agent_is_told_once_kept_for_a_while_and_may_come_back(scene: Scene) -> None:
     assert scene.renew()
     scene.now += AGENT
-    assert [agent.name for agent in scene.leases.due(scene.now)[1]] == ["x"]
+    for _ in range(2):
+        assert [agent.name for agent in scene.leases.due(scene.now)[1]] == ["x"], "until it was taken note of"
+    scene.leases.noted("x", False, scene.now)
     assert scene.leases.due(scene.now + 1)[1] == []
     scene.now += 2
     assert scene.renew(), "it came anew"
@@ -159,6 +168,34 @@ def test_a_first_generation_agent_watches_its_node(scene: Scene) -> None:
     scene.leases.watched(("node", "n"), scene.now)
     assert scene.after(AGENT - 0.1) == {}
     assert scene.after(0.2) == {"a": Reason.AGENT_LOST}
+
+
+def test_an_agent_that_is_lost_with_an_open_long_poll(scene: Scene) -> None:
+    scene.renew()
+    scene.leases.watching(("node", "n"), scene.now)
+    scene.made()
+    assert scene.after(AGENT - 0.1) == {}
+    assert scene.after(0.2) == {"a": Reason.AGENT_LOST}
+
+
+def test_that_an_agent_came_is_news_until_it_is_noted(scene: Scene) -> None:
+    agent = Agent(name="x", node="n")
+    assert scene.leases.renew(agent, scene.now)
+    assert scene.leases.renew(agent, scene.now)
+    scene.leases.noted("x", True, scene.now)
+    assert not scene.leases.renew(agent, scene.now)
+
+
+def test_the_longest_lost_agents_make_room(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "MOST", 3)
+    for number in range(5):
+        scene.renew(f"x{number}")
+        scene.after(AGENT / 2)
+    assert [agent.name for agent, _ in scene.leases.agents(scene.now)] == ["x2", "x3", "x4"]
+    scene.renew("x2")
+    scene.renew("x3")
+    with pytest.raises(ValueError, match="3 agents"):
+        scene.renew("y")
 
 
 def test_a_sidecar_watches_its_holds(scene: Scene) -> None:
@@ -288,6 +325,28 @@ def test_a_coordinator_that_starts_gives_time(tmp_path: Path, pod: str) -> None:
         assert coordinator.http.get(f"{API}/agent").json() == []
 
 
+def test_what_agents_do_is_kept_when_the_store_works_again(tmp_path: Path) -> None:
+    with hasty(tmp_path) as coordinator:
+        pid = coordinator.process.pid
+        whole = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        keep(coordinator, "lost", ttl=3)
+
+        def joined() -> list[str]:
+            entries = coordinator.http.get(f"{API}/audit").json()
+            return [f"{entry['action']} {entry['detail'].split()[0]}" for entry in entries]
+
+        assert "agent_joined lost" in joined()
+        limit = (tmp_path / "coordinator.db-wal").stat().st_size
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, whole[1]))
+        assert keep(coordinator, "new", ttl=60).status_code == 200
+        coordinator.until(lambda: "cannot keep who is lost" in coordinator.log, "a failed attempt to keep a loss")
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, whole)
+        assert keep(coordinator, "new", ttl=60).status_code == 200
+        coordinator.until(lambda: "agent_lost lost" in joined(), "the loss")
+        assert joined().count("agent_joined new") == 1
+        assert joined().count("agent_lost lost") == 1
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [({}, 422), ({"node": ""}, 422), ({"node": "n", "ttl": 0}, 422), ({"node": "n", "name": "other"}, 400)],
@@ -297,6 +356,6 @@ def test_what_is_no_agent(shared: Coordinator, body: dict[str, Any], code: int) 
 
 
 def test_nothing_is_due_that_nobody_waits_for() -> None:
-    leases = Leases(AGENT, HOLDER, START)
-    assert leases.next() is None
-    assert leases.due(math.inf) == ([], [])
+    empty = Leases(AGENT, HOLDER, START)
+    assert empty.next() is None
+    assert empty.due(math.inf) == ([], [])

@@ -247,6 +247,24 @@ def test_the_trail_cannot_be_rewritten(path: Path) -> None:
     db.close()
 
 
+@pytest.mark.parametrize("column", ["attachment", "actor", "action"])
+def test_nobody_looks_at_the_whole_trail_for_one_of_few(path: Path, column: str) -> None:
+    store = SqliteStore(path)
+    store.close()
+    with sqlite3.connect(path) as db:
+        for index in ("trail_of_actor", "trail_of_action"):
+            db.execute(f"DROP INDEX {index}")
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    SqliteStore(path).close()
+    with sqlite3.connect(path) as db:
+        asked = f"SELECT body FROM trail WHERE {column} = ? ORDER BY number DESC LIMIT ?"  # noqa: S608 - of this test
+        plan = str(db.execute(f"EXPLAIN QUERY PLAN {asked}", ("x", 9)).fetchall())
+    db.close()
+    assert f"USING INDEX trail_of_{column}" in plan
+    assert "TEMP B-TREE" not in plan
+
+
 def test_a_file_from_before_the_trail_gets_one(path: Path) -> None:
     store = SqliteStore(path)
     store.save([request("a")])

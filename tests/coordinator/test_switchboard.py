@@ -68,6 +68,18 @@ async def test_an_agent_that_never_comes(board: Switchboard[str]) -> None:
     assert (error.code, error.reason) == (504, Reason.AGENT_AWAY)
 
 
+async def test_an_agent_that_comes_in_the_last_moment(board: Switchboard[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both in one turn of the event loop: who was met must be told."""
+    line = board.open_line("a")
+    calling = spawn(board.call("a", "x", LONG), "call")
+    stream = (await line.calls.get()).stream
+    loop = asyncio.get_running_loop()
+    late = loop.time() + 60
+    loop.call_at(0, lambda: board.connect(stream, "there"))
+    monkeypatch.setattr(loop, "time", lambda: late)
+    assert await calling == "there"
+
+
 async def test_an_agent_that_nobody_knows(board: Switchboard[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(switchboard, "REOPEN", 0.01)
     error = await _refusal(board.call("a", "x", LONG))

@@ -257,3 +257,22 @@ def test_the_path_without_a_websocket_is_a_refusal_like_any_other(shared: Coordi
     answer = httpx.get(f"{shared.url}/api/v2/debugattachment/x/tunnel", trust_env=False)
     assert answer.status_code == 426
     assert answer.json()["reason"] == "upgrade_needed"
+
+
+async def test_a_client_that_is_lost_without_a_word_is_given_up(shared: Coordinator, pod: str) -> None:
+    """Its machine is gone: nobody answers, and nobody closes. Until it is noticed, a process may stand still."""
+    async with agent(shared) as known:
+        name = listening(shared, pod, known.name)
+        url = httpx.URL(shared.url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        key = "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n"
+        upgrade = f"host: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n{key}"
+        writer.write(f"GET {client_path(name)} HTTP/1.1\r\n{upgrade}\r\n".encode())
+        async with await known.meet() as far:
+            assert b" 101 " in await reader.readline()
+            begun = asyncio.get_running_loop().time()
+            assert await asyncio.wait_for(closed(far), 60) == (BROKEN, "client gone")
+            # Far more than it takes, and less than the 40 seconds of uvicorn's own limits.
+            assert asyncio.get_running_loop().time() - begun < 25
+        writer.close()
+        await writer.wait_closed()

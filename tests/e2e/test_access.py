@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from demo.dap import Dap
 from demo.world import Child, World
 from squash.result import HEADER
+from tests.eventually import eventually
 from tests.squash.authority import Authority
 from tests.squash.ctl import Ctl, Running
 
@@ -79,11 +79,7 @@ class Fortress:
         return str(answer.headers.get(HEADER, ""))
 
     def until(self, good: Callable[[], bool], what: str) -> None:
-        for _ in range(1_200):
-            if good():
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"{what} did not come")
+        assert eventually(good, limit=60), f"{what} did not come"
 
     def said(self, child: Child) -> str:
         return child.log.read_text()

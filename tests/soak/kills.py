@@ -59,7 +59,6 @@ class Victim(StrEnum):
     SIDECAR = "sidecar"
     GDBSERVER = "gdbserver"
     GUARD = "guard"
-    INJECTOR = "injector"
 
 
 class Way(StrEnum):
@@ -84,9 +83,6 @@ class Case:
         with_client = self.moment in _WITH_CLIENT
         if self.victim in (Victim.GDBSERVER, Victim.GUARD):
             return with_client and self.debugger == "gdb"
-        if self.victim is Victim.INJECTOR:
-            # For some milliseconds of an attach a thread of the process works for it, and its registers are with it.
-            return False
         if self.victim is Victim.CLIENT:
             return with_client
         return with_client or self.way is Way.LOCAL
@@ -159,13 +155,14 @@ class Scene:
             pod.sidecar = self.world.sidecar(pod.name, *_SIDECAR, listen=listen)
 
 
-def _helper(words: list[bytes]) -> Victim | None:
-    """What a process with these arguments is to a debugger."""
+def _helper(words: list[bytes]) -> str:
+    """What a process with these arguments is to a debugger; empty: nothing."""
     if b"--attach" in words:
         return Victim.GDBSERVER
     if any(b"agent.guard" in word for word in words):
         return Victim.GUARD
-    return Victim.INJECTOR if any(b"agent.inject" in word for word in words) else None
+    # No victim: for some milliseconds of an attach the process's registers are with it.
+    return "injector" if any(b"agent.inject" in word for word in words) else ""
 
 
 class Run:
@@ -249,7 +246,7 @@ class Run:
                 program = self.connect or self.client
                 assert program
                 await program.kill()
-            case Victim.GDBSERVER | Victim.GUARD | Victim.INJECTOR:
+            case Victim.GDBSERVER | Victim.GUARD:
                 for pid in self._helpers(self.case.victim):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)

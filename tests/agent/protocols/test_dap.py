@@ -67,13 +67,21 @@ def test_not_ready_when_configuration_done_is_refused() -> None:
     assert not ready(session)
 
 
-@pytest.mark.parametrize("command", ["setFunctionBreakpoints", "setExceptionBreakpoints", "setInstructionBreakpoints"])
+@pytest.mark.parametrize("command", ["setFunctionBreakpoints", "setExceptionBreakpoints"])
 def test_it_waits_for_breakpoints_of_every_kind(command: str) -> None:
     session = Dap()
     session.from_client(request(3, command) + DONE)
     session.from_server(DONE_DONE)
     assert not ready(session)
     session.from_server(response(7, 3, command))
+    assert ready(session)
+
+
+@pytest.mark.parametrize("command", ["setDataBreakpoints", "setInstructionBreakpoints"])
+def test_it_does_not_wait_for_what_pydevd_never_answers(command: str) -> None:
+    session = Dap()
+    session.from_client(request(3, command, breakpoints=[]) + DONE)
+    session.from_server(DONE_DONE)
     assert ready(session)
 
 
@@ -337,12 +345,35 @@ def test_a_key_that_stands_twice_deceives_nobody() -> None:
         b"Content-Length: 5\r\n\r\nhello",
     ],
 )
-def test_who_only_looks_and_cannot_be_followed_is_cut_off(data: bytes) -> None:
-    session = Dap(LOOKING)
+@pytest.mark.parametrize("terms", [LOOKING, Terms(read_only=True, allow_terminate=True)])
+def test_who_only_looks_and_cannot_be_followed_is_told_and_cut_off(data: bytes, terms: Terms) -> None:
+    session = Dap(terms)
+    session.from_server(event(1, "initialized"))
     flow = session.from_client(data)
     assert flow.over
     assert not flow.server
     assert session.lost
+    assert flow.events == [Event(Action.UNFOLLOWED, "the session was ended")]
+    told, over = to_client(flow)
+    assert (told["event"], over["event"]) == ("output", "terminated")
+
+
+def test_who_may_not_end_the_process_and_cannot_be_followed_is_cut_off_with_its_breakpoints_kept() -> None:
+    session = Dap()
+    flow = session.from_client(SET + b"Content-Length: 2\r\nContent-Length: 90\r\n\r\n{}")
+    assert flow.over
+    assert b"".join(flow.server) == SET
+    assert flow.events[-1] == Event(Action.UNFOLLOWED, "the session was ended")
+    for late in (session.from_client(request(9, "terminate")), session.from_server(event(2, "stopped"))):
+        assert (late.over, late.server, late.client) == (True, [], [])
+    assert list(session.kept) == [("setbreakpoints", "/app/pricing.py")]
+
+
+@pytest.mark.parametrize("terms", [ORDINARY, LOOKING])
+def test_a_server_that_cannot_be_followed_ends_the_session(terms: Terms) -> None:
+    flow = Dap(terms).from_server(b"Content-Length: 5\r\n\r\nhello")
+    assert flow.over
+    assert [said["event"] for said in to_client(flow)] == ["output", "terminated"]
 
 
 # -- numbers --------------------------------------------------------------------------------------------
@@ -462,14 +493,15 @@ NO_DAP = [
 
 
 @pytest.mark.parametrize("data", NO_DAP)
-def test_what_is_no_dap_passes_and_is_said_to_be_none(data: bytes) -> None:
-    session = Dap()
+def test_what_is_no_dap_passes_where_nothing_would_be_refused(data: bytes) -> None:
+    session = Dap(ENDING)
     before = request(1, "initialize")
-    assert b"".join(session.from_client(before + data[:30]).server + session.from_client(data[30:]).server) == (
-        before + data
-    )
+    first, second = session.from_client(before + data[:30]), session.from_client(data[30:])
+    assert b"".join(first.server + second.server) == before + data
     assert session.lost
-    session = Dap()
+    assert first.events + second.events == [Event(Action.UNFOLLOWED, "it goes on, unread")]
+    assert not any((first.over, second.over))
+    session = Dap(ENDING)
     assert b"".join(session.from_server(data).client) == data
 
 
@@ -480,7 +512,7 @@ def test_what_is_no_dap_passes_and_is_said_to_be_none(data: bytes) -> None:
 )
 def test_garbage_is_never_lost_and_never_a_crash(parts: list[bytes], sizes: list[int]) -> None:
     for up in (True, False):
-        session, passed = Dap(), b""
+        session, passed = Dap(ENDING), b""
         for piece in cut(b"".join(parts), sizes):
             flow = session.from_client(piece) if up else session.from_server(piece)
             passed += b"".join(flow.server if up else flow.client)

@@ -61,11 +61,16 @@ def test_whatever_comes_passes(pieces: list[bytes], terms: Terms) -> None:
 
 
 def test_a_packet_without_end_cannot_be_followed() -> None:
-    session = Gdb()
-    assert not session.from_client(b"$" + b"x" * (LONGEST + 1)).over
+    session = Gdb(Terms(allow_terminate=True))
+    flow = session.from_client(b"$" + b"x" * (LONGEST + 1))
+    assert not flow.over
     assert session.lost
+    assert flow.events == [Event(Action.UNFOLLOWED, "it goes on, unread")]
     assert b"".join(session.from_client(b"more").server) == b"more"
-    assert Gdb(Terms(read_only=True)).from_client(b"$" + b"x" * (LONGEST + 1)).over
+    for terms in (ORDINARY, Terms(read_only=True)):
+        flow = Gdb(terms).from_client(b"$" + b"x" * (LONGEST + 1))
+        assert flow.over
+        assert flow.events == [Event(Action.UNFOLLOWED, "the session was ended")]
 
 
 @pytest.mark.parametrize(
@@ -81,13 +86,15 @@ def test_a_packet_without_end_cannot_be_followed() -> None:
         (b"k", ORDINARY, [Event(Action.TERMINATION_REFUSED, "kill")]),
         (b"vKill;7b", Terms(allow_terminate=True), [Event(Action.TERMINATED, "kill")]),
         (b"D", ORDINARY, []),
+        (b"", ORDINARY, []),
+        (b"", Terms(read_only=True), [Event(Action.REFUSED, "")]),
     ],
 )
 def test_what_is_written_down(body: bytes, terms: Terms, events: list[Event]) -> None:
     assert Gdb(terms).from_client(packet(body)).events == events
 
 
-@pytest.mark.parametrize(("body", "left"), [(b"D", True), (b"D;7b", True), (b"k", True), (b"c", False)])
+@pytest.mark.parametrize(("body", "left"), [(b"D", True), (b"D;7b", True), (b"k", True), (b"c", False), (b"", False)])
 def test_taking_leave_is_seen(body: bytes, left: bool) -> None:
     session = Gdb()
     session.from_client(packet(body))
