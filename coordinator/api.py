@@ -246,6 +246,7 @@ class Api:
 
     async def watch_triggers(self, request: Request) -> Response:
         image, namespace = await self._service.place(query.facts(request, ("pod", "namespace", "container")))
+        rights.check_namespace(caller(request.scope), namespace)
         since = request.query_params.get("since")
 
         def look(_: int = 0) -> Wishes | None:

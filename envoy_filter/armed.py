@@ -13,13 +13,13 @@ from squash.tasks import spawn
 
 from .backoff import Backoff
 from .http1 import Http1Client
-from .lookout import Lookout
+from .lookout import Kind, Lookout
 
 WAIT = 30.0
 """Seconds of one long poll."""
 SILENCE = 60.0
 """Seconds without a call of an Envoy after which the coordinator is no longer asked either."""
-LONGEST_PAUSE = 10.0
+LONGEST_PAUSE = 1.0
 """Seconds between two tries when the coordinator does not answer or does not know the container."""
 _log = Log("armed")
 
@@ -39,7 +39,7 @@ class Armed:
         self._moved = asyncio.Event()
         self._epoch = secrets.token_hex(4)
         self._count = 0
-        self._kinds: frozenset[str] = frozenset()
+        self._kinds: frozenset[Kind] = frozenset()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -50,18 +50,18 @@ class Armed:
         return f"{self._epoch}.{self._count}"
 
     @property
-    def kinds(self) -> frozenset[str]:
+    def kinds(self) -> frozenset[Kind]:
         """What Envoy has to look out for."""
         return self._kinds
 
     async def changed(self, version: str, seconds: float) -> bool:
-        """Waits until there is another version than this; False when there is none after so many seconds."""
+        """Waits for another version than this, or for the end; False when there is neither after so many seconds."""
         self._asked = time.monotonic()
         if not self._stopped and "pod" in self._where and (self._task is None or self._task.done()):
             self._task = spawn(self._run(), "armed")
         try:
             async with asyncio.timeout(seconds):
-                while self.version == version:
+                while self.version == version and not self._stopped:
                     await self._moved.wait()
         except TimeoutError:
             return False
@@ -101,7 +101,10 @@ class Armed:
             try:
                 answer = await self._client.send(wishes(self._where, since=since, wait=WAIT))
             except SquashError as error:
-                if isinstance(error, ApiError) and error.code == 408 and time.monotonic() - began >= WAIT / 2:
+                if isinstance(error, ApiError) and error.code == 408:
+                    # No news: how long a poll may take is the coordinator's to say.
+                    if time.monotonic() - began < LONGEST_PAUSE:
+                        await asyncio.sleep(self._backoff.pause())
                     continue
                 if not lost:
                     _log.info("cannot learn what is pending, trying again", problem=error.message)

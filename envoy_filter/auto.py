@@ -10,21 +10,19 @@ Envoy learns what is pending from the sidecar, by its own discovery of runtime v
     next      the same, and each request is shown to the sidecar first, which holds the one that is like a slow one.
 """
 
-from importlib import resources
 from typing import Any
 
 from squash.result import HEADER, MARK
 
-from .front_end import LUA, MARGIN, TYPE, FilterSettings, filter_config, lua_value, milliseconds
-from .headers import FORWARDED, HOLD, LONGEST_OTHERWISE, longest
+from .front_end import HELD, LUA, MARGIN, TYPE, FilterSettings, filter_config, milliseconds, script
+from .headers import FORWARDED, LONGEST_OTHERWISE, longest
+from .lookout import Kind
 from .onward import SHIELD
-from .told import ANSWER, ATTEMPT, CONTENT, DURATION, LARGEST, REPLAY, SIZE, STATUS, TOLD, UPGRADE
+from .told import ANSWER, ATTEMPT, CONTENT, DURATION, LARGEST, PATIENCE, REPLAY, SIZE, STATUS, TOLD, UPGRADE
 from .yaml import Commented
 
 LAYER = "squash"
 """Name of the runtime layer, which the sidecar is asked for; its keys begin with it."""
-KINDS = ("next", "latency", "failure")
-"""What may be armed; the first one that is takes all requests, and does the work of those after it."""
 BUFFER = 1_048_576
 """Bytes of a request that Envoy keeps to be able to replay it: its own default."""
 SLOWEST_UNSEEN = "[1-9][0-9]{2,}"
@@ -33,8 +31,12 @@ MARK_VALUE = "auto"
 MOST_HEADERS = 64
 REFRESH = "0.2s"
 """Pause between two calls for runtime values, which Envoy makes up to twice as long. Each call waits for news."""
-PATIENCE = 10.0
-"""Seconds that such a call waits."""
+DECISION = 0.1
+"""Of request_timeout: how long a request waits for the sidecar's word on whether to hold it, which asks nobody."""
+SILENCE = 10.0
+"""Seconds for which a worker of Envoy does not ask a sidecar that has not given that word in time."""
+TIMED_OUT = "504"
+"""What Envoy answers to its own call when nobody else does in time."""
 _SPENT = {"timeout": "0s", "idle_timeout": "0s"}
 
 
@@ -56,7 +58,7 @@ def runtime(cluster: str) -> dict[str, Any]:
 
 def routes(cluster: str) -> list[Any]:
     """The routes to put before the one that takes all unmarked requests. `cluster` has the filters of `upstream`."""
-    return [_route(kind, cluster) for kind in KINDS]
+    return [_route(kind, cluster) for kind in Kind]
 
 
 def filters(settings: FilterSettings) -> list[dict[str, Any]]:
@@ -77,12 +79,14 @@ def upstream(settings: FilterSettings) -> list[dict[str, Any]]:
         )
     }
     told = filter_config(_name("failed_told"), _MUTATION, {"mutations": mutations})
+    ours = Commented("The service has no say in what is replayed.", [{"remove": REPLAY}])
+    own = filter_config(_name("own_word"), _MUTATION, {"mutations": {"response_mutations": ours}})
     codec = "envoy.filters.http.upstream_codec"
     end = {
         "name": codec,
         "typed_config": {"@type": TYPE + "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"},
     }
-    return [_when_failed(failed), _when_failed(told), end]
+    return [_when_failed(failed), _when_failed(told), own, end]
 
 
 _MUTATION = "header_mutation.v3.HeaderMutation"
@@ -92,9 +96,9 @@ def _name(what: str) -> str:
     return f"squash_auto_{what}"
 
 
-def _route(kind: str, cluster: str) -> Any:
+def _route(kind: Kind, cluster: str) -> Any:
     enabled = {"@type": TYPE + "envoy.config.route.v3.FilterConfig", "config": {}}
-    on = {"failure": (), "latency": ("slow", "slow_told"), "next": ("next", "slow", "slow_told")}[kind]
+    on = {Kind.FAILURE: (), Kind.LATENCY: ("slow", "slow_told"), Kind.NEXT: ("next", "slow", "slow_told")}[kind]
     fraction = {"default_value": {"numerator": 0}, "runtime_key": f"{LAYER}.{kind}"}
     retry = {
         "retry_on": "retriable-headers",
@@ -109,14 +113,15 @@ def _route(kind: str, cluster: str) -> Any:
         "response_headers_to_add": [
             {"header": {"key": HEADER, "value": "%DYNAMIC_METADATA(squash:result)%"}, "append_action": _OVERWRITE}
         ],
+        "response_headers_to_remove": [REPLAY],
     }
     if on:
         route["typed_per_filter_config"] = {_name(one): enabled for one in on}
     comment = {
-        "next": "Taken only while a debug request with a trigger is pending. A request that turns out to be the one\n"
-        "to debug cannot be given more time then, so all have it.",
-        "latency": "Slow answers are looked out for.",
-        "failure": "Failed answers are looked out for.",
+        Kind.NEXT: "Taken only while a debug request with a trigger is pending. A request that turns out to be the\n"
+        "one to debug cannot be given more time then, so all have it.",
+        Kind.LATENCY: "Slow answers are looked out for.",
+        Kind.FAILURE: "Failed answers are looked out for.",
     }[kind]
     return Commented(comment, route)
 
@@ -145,8 +150,10 @@ def _source(role: str, settings: FilterSettings) -> dict[str, Any]:
         "role": role,
         "cluster": settings.http_cluster,
         "request_timeout_ms": milliseconds(settings.request_timeout + MARGIN),
+        "decision_timeout_ms": max(1, milliseconds(settings.request_timeout * DECISION)),
+        "silence_ms": milliseconds(SILENCE),
+        "timed_out": TIMED_OUT,
         "attachment_timeout_ms": milliseconds(settings.attachment_timeout + MARGIN),
-        "hold_header": HOLD,
         "told": TOLD,
         "status": STATUS,
         "answer": ANSWER,
@@ -161,9 +168,9 @@ def _source(role: str, settings: FilterSettings) -> dict[str, Any]:
         "mark": MARK,
         "mark_value": MARK_VALUE,
         "result_header": HEADER,
+        "held": HELD,
     }
-    source = resources.files(__package__).joinpath("lua/auto.lua").read_text(encoding="utf-8")
-    return {"default_source_code": {"inline_string": f"local settings = {lua_value(table)}\n\n{source}"}}
+    return {"default_source_code": {"inline_string": script("auto", table)}}
 
 
 # -- matchers: whatever does not match skips the filter ---------------------------------------------

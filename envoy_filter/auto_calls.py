@@ -1,15 +1,21 @@
 """The calls that Envoy makes for auto-debug.
 
 POST /v3/discovery:runtime   Envoy's discovery of runtime values, over REST: a long poll, 304 without news
-POST /auto/failure           an answer has failed and waits: 204 it goes to the caller; 200 it was held, and with
-                             `x-squash-replay` Envoy sends the request again
+POST /auto/failure           an answer has failed and waits: 204 it goes to the caller, 202 it is to be held
+POST /auto/failure/hold      the same, to be held: 204 it was not; 200 it was, and with `x-squash-replay` Envoy sends
+                             the request again
 POST /auto/slow              an answer was slow: 204
-POST /auto/next              a request after a slow one waits: 204 it goes on; 200 it was held
+POST /auto/next              a request after a slow one waits: 204 it goes on, 202 it is to be held
+POST /auto/next/hold         the same, to be held: 204 it was not, 200 it was
+
+Whether to hold is decided here, without asking anybody. So Envoy limits that call to an instant, and holds by another
+one, which has to decide anew because somebody else's may have come first. The first one changes nothing.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,16 +28,21 @@ from .answers import Receive, Scope, Send, answer
 from .armed import Armed
 from .headers import marked_request
 from .holds import Held, Holds
-from .lookout import Lookout, Seen, Skip
+from .lookout import Kind, Lookout, Seen, Skip
 from .metrics import Metrics
 from .onward import onward
-from .told import REPLAY, seen
+from .told import PATIENCE, REPLAY, seen
 
-PATIENCE = 10.0
-"""Seconds that Envoy's call for runtime values waits for news."""
 _TYPE = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 _LARGEST = 65_536
-_KINDS = ("failure", "latency", "next")
+
+
+@dataclass(frozen=True)
+class _Due:
+    """Why a request is to be held."""
+
+    trigger: Trigger
+    failure: Failure
 
 
 Call = Callable[[Scope, Receive, Send], Awaitable[Held | None]]
@@ -55,9 +66,11 @@ class AutoCalls:
         self._allowed = frozenset(name.lower() for name in allowed)
         self.calls: dict[tuple[str, str], Call] = {
             ("POST", "/v3/discovery:runtime"): self._discovery,
-            ("POST", "/auto/failure"): self._failure,
+            ("POST", "/auto/failure"): partial(self._ask, self._failed),
+            ("POST", "/auto/failure/hold"): partial(self._hold, self._failed),
             ("POST", "/auto/slow"): self._slow,
-            ("POST", "/auto/next"): self._next,
+            ("POST", "/auto/next"): partial(self._ask, self._next),
+            ("POST", "/auto/next/hold"): partial(self._hold, self._next),
         }
 
     async def _discovery(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,30 +89,41 @@ class AutoCalls:
         if not news.result():
             await answer(send, 304)
             return
-        values = {kind: 100 if kind in self._armed.kinds else 0 for kind in _KINDS}
+        values = {kind: 100 if kind in self._armed.kinds else 0 for kind in Kind}
         runtimes = [{"@type": _TYPE, "name": name, "layer": {name: values}} for name in asked.resource_names]
         document = {"version_info": self._armed.version, "type_url": _TYPE, "resources": runtimes}
         await answer(send, 200, {"content-type": "application/json"}, msgspec.json.encode(document))
 
-    async def _failure(self, scope: Scope, _: Receive, send: Send) -> Held | None:
+    def _failed(self, scope: Scope) -> _Due | Skip:
         told = self._seen(scope)
-        if skip := self._lookout.failed(told):
-            await self._pass(skip, send)
+        return self._lookout.failed(told) or _Due(Trigger.FAILURE, told.failure)
+
+    def _next(self, scope: Scope) -> _Due | Skip:
+        due = self._lookout.due(self._seen(scope), asyncio.get_running_loop().time())
+        return due if isinstance(due, Skip) else _Due(Trigger.LATENCY, due)
+
+    async def _ask(self, decide: Callable[[Scope], _Due | Skip], scope: Scope, _: Receive, send: Send) -> None:
+        due = decide(scope)
+        await (self._pass(due, send) if isinstance(due, Skip) else answer(send, 202))
+
+    async def _hold(self, decide: Callable[[Scope], _Due | Skip], scope: Scope, _: Receive, send: Send) -> Held | None:
+        due = decide(scope)
+        if isinstance(due, Skip):
+            await self._pass(due, send)
             return None
-        return self._hold(scope, Trigger.FAILURE, told.failure)
+        self._lookout.busy = True
+        marked = replace(marked_request(scope["headers"]), trigger=due.trigger, failure=due.failure)
+        held = self._holds.begin(marked, scope["state"]["link"].peer, asyncio.get_running_loop().time())
+        # Not before it is known that it is really held: that another was faster changes nothing for Envoy.
+        held.placed.add_done_callback(lambda _: self._armed.look())
+        held.over.add_done_callback(self._over)
+        return held
 
     async def _slow(self, scope: Scope, _: Receive, send: Send) -> None:
         skip = self._lookout.slow(self._seen(scope), asyncio.get_running_loop().time())
         self._metrics.decided("slow_seen" if skip is None else "skipped", skip)
         self._armed.look()
         await answer(send, 204)
-
-    async def _next(self, scope: Scope, _: Receive, send: Send) -> Held | None:
-        due = self._lookout.due(self._seen(scope), asyncio.get_running_loop().time())
-        if isinstance(due, Skip):
-            await self._pass(due, send)
-            return None
-        return self._hold(scope, Trigger.LATENCY, due)
 
     @property
     def _metrics(self) -> Metrics:
@@ -111,15 +135,6 @@ class AutoCalls:
     async def _pass(self, skip: Skip, send: Send) -> None:
         self._metrics.decided("skipped", skip)
         await answer(send, 204)
-
-    def _hold(self, scope: Scope, kind: Trigger, failure: Failure) -> Held:
-        self._lookout.busy = True
-        request = replace(marked_request(scope["headers"]), trigger=kind, failure=failure)
-        held = self._holds.begin(request, scope["state"]["link"].peer, asyncio.get_running_loop().time())
-        # Not before it is known that it is really held: that another was faster changes nothing for Envoy.
-        held.placed.add_done_callback(lambda _: self._armed.look())
-        held.over.add_done_callback(self._over)
-        return held
 
     def headers(self, held: Held) -> dict[str, str] | None:
         """What Envoy is told at the end of a hold that began here; None when nothing was held at all."""

@@ -59,7 +59,8 @@ def auto_snippet(settings: FilterSettings) -> dict[str, Any]:
     pieces: dict[str, Any] = {
         "bootstrap": Commented("Go into the bootstrap; the node may have another id.", _discovering(settings)),
         "http_filters": Commented(
-            "Go before the router.", [one | {"disabled": True} for one in auto.filters(settings)]
+            "Go before the router, after the filters of the other snippet.",
+            [one | {"disabled": True} for one in auto.filters(settings)],
         ),
         "upstream_http_filters": Commented(
             f"Make a second cluster that leads to your service, by the name {ARMED}, so that only requests which come\n"

@@ -32,6 +32,8 @@ _HTTP = "envoy.extensions.filters.http."
 _SIDECAR = SidecarSettings()
 _UNREACHABLE = str(Result(Outcome.UNAVAILABLE, reason=Reason.SIDECAR_UNREACHABLE))
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
+HELD = "held"
+"""Noted as `true` on requests that auto-debug has held."""
 _NOTED = "%DYNAMIC_METADATA(squash:result)%"
 _ANSWERED = f"%DYNAMIC_METADATA({EXT_AUTHZ}:{HEADER})%"
 
@@ -110,7 +112,7 @@ def filters(settings: FilterSettings) -> list[dict[str, Any]]:
     match settings.front_end:
         case FrontEnd.LUA:
             source = {"default_source_code": {"inline_string": lua(settings)}}
-            return [when_marked(FILTER, "lua", LUA, source)]
+            return [when_marked(FILTER, "lua", LUA, source, _held())]
         case FrontEnd.GRPC:
             # What the sidecar answers replaces what the filter behind has put there.
             return [_noting(), _ext_authz(_over_grpc(settings)), _saying(_NOTED)]
@@ -134,13 +136,20 @@ def lua(settings: FilterSettings) -> str:
         "result_header": HEADER,
         "hold_header": HOLD,
         "ignored_header": IGNORED,
+        "held": HELD,
         "unreachable": _UNREACHABLE,
         "forwarded": {name: {"name": wire, "longest": longest(wire)} for name, wire in FORWARDED.items()},
         "onward": dict(enumerate(ONWARD, 1)),
         "claims": dict(CLAIMS) if settings.shared else {},
     }
-    source = resources.files(__package__).joinpath("lua/squash.lua").read_text(encoding="utf-8")
-    return f"local settings = {lua_value(table)}\n\n{source}"
+    return script("squash", table)
+
+
+def script(name: str, table: Mapping[str, Any]) -> str:
+    """The source of a Lua filter: what it has to know, what all share, and its own part."""
+    directory = resources.files(__package__).joinpath("lua")
+    parts = [directory.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name)]
+    return "\n".join([f"local settings = {lua_value(table)}\n", *parts])
 
 
 def lua_value(value: Any, indent: str = "") -> str:
@@ -170,7 +179,7 @@ def _ext_authz(service: dict[str, Any]) -> dict[str, Any]:
         "allowed_headers": Commented("Besides method, path and authority.", {"patterns": told}),
         "disallowed_headers": Commented("Envoy would tell it by itself.", {"patterns": [{"exact": "authorization"}]}),
     }
-    return when_marked(FILTER, "ext_authz", "ext_authz.v3.ExtAuthz", config | service)
+    return when_marked(FILTER, "ext_authz", "ext_authz.v3.ExtAuthz", config | service, _held())
 
 
 def _over_grpc(settings: FilterSettings) -> dict[str, Any]:
@@ -219,7 +228,7 @@ def _noting() -> dict[str, Any]:
     # their matchers; this note is there only if the request was marked and came this far.
     note = {"metadata_namespace": "squash", "value": {"result": _UNREACHABLE}}
     metadata = Commented("What the response says unless the sidecar has answered.", [note])
-    return when_marked(f"{FILTER}_note", "set_metadata", "set_metadata.v3.Config", {"metadata": metadata})
+    return when_marked(f"{FILTER}_note", "set_metadata", "set_metadata.v3.Config", {"metadata": metadata}, _held())
 
 
 def _saying(*values: str) -> dict[str, Any]:
@@ -235,10 +244,20 @@ def _saying(*values: str) -> dict[str, Any]:
 
 def _ignored() -> dict[str, Any]:
     """The predicate of requests whose mark does not count, as the sidecar has answered."""
+    return _noted_true(EXT_AUTHZ, IGNORED)
+
+
+def _held() -> dict[str, Any]:
+    """The predicate of requests that auto-debug has held and marked: where its filters come first, once is enough."""
+    return _noted_true("squash", HELD)
+
+
+def _noted_true(name: str, key: str) -> dict[str, Any]:
+    """The predicate of requests on which the filter of this name has noted `true` under the key."""
     metadata: dict[str, Any] = {
         "@type": TYPE + "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
     }
-    metadata |= {"filter": EXT_AUTHZ, "path": [{"key": IGNORED}]}
+    metadata |= {"filter": name, "path": [{"key": key}]}
     true: dict[str, Any] = {"@type": TYPE + "envoy.extensions.matching.input_matchers.metadata.v3.Metadata"}
     true |= {"value": {"string_match": {"exact": "true"}}}
     return {

@@ -14,6 +14,14 @@ HOT = 60.0
 """Seconds after a slow answer in which the next such request is held. All requests are asked about meanwhile."""
 
 
+class Kind(StrEnum):
+    """What Envoy may have to look out for; the first one that is armed also does the work of those after it."""
+
+    NEXT = "next"
+    LATENCY = "latency"
+    FAILURE = "failure"
+
+
 class Skip(StrEnum):
     """Why a request is not held."""
 
@@ -66,13 +74,17 @@ class Lookout:
         names = {wish.name for wish in wishes}
         self._slow = {name: slow for name, slow in self._slow.items() if name in names}
 
-    def armed(self, now: float) -> frozenset[str]:
-        """What Envoy has to look out for: `failure`, `latency`, `next`; while one is held, for nothing."""
+    def armed(self, now: float) -> frozenset[Kind]:
+        """What Envoy has to look out for; while one is held, for nothing."""
         if self.busy:
             return frozenset()
         triggers = {wish.trigger for wish in self._wishes}
-        kinds = {"failure": Trigger.FAILURE in triggers, "latency": Trigger.LATENCY in triggers}
-        return frozenset(kind for kind, on in (kinds | {"next": bool(self._hot(now))}).items() if on)
+        on = {
+            Kind.NEXT: bool(self._hot(now)),
+            Kind.LATENCY: Trigger.LATENCY in triggers,
+            Kind.FAILURE: Trigger.FAILURE in triggers,
+        }
+        return frozenset(kind for kind in Kind if on[kind])
 
     def next_change(self, now: float) -> float | None:
         """When `armed` changes by itself."""

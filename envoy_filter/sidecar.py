@@ -70,7 +70,7 @@ class Sidecar:
         elif (call := self._auto.calls.get((scope["method"], scope["path"]))) is None:
             await self._call(scope, send)
         elif held := await call(scope, receive, send):
-            await self._until_placed(held, scope, send)
+            await self._until_over(held, scope, send)
 
     async def _call(self, scope: Scope, send: Send) -> None:
         match scope["method"], scope["path"].split("/")[1:]:

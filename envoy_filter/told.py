@@ -21,6 +21,8 @@ REPLAY = "x-squash-replay"
 """Response header, of the sidecar and then of the answer itself: Envoy is to send the request once more."""
 TOLD = "x-squash-told-"
 """Stands before the names above, and those of `FORWARDED`, while they are on the answer inside Envoy."""
+PATIENCE = 10.0
+"""Seconds that Envoy's call for what is armed waits for news."""
 _MOST_HEADERS = 32
 
 

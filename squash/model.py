@@ -28,7 +28,7 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000)]
 Status5xx = Annotated[int, msgspec.Meta(ge=500, le=599)]
 Threshold = Annotated[float, msgspec.Meta(ge=0.1, le=3_600)]
 """Seconds; Envoy looks at answers from a tenth of a second on."""
-Method = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{1,32}$" + PYTHON_ALONE)]
+Method = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_-]{0,31}$" + PYTHON_ALONE)]
 
 
 class State(StrEnum):

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import msgspec
 
 from squash.errors import SquashError
-from squash.model import LONGEST_PATH, Name, Seconds, Struct, Text
+from squash.model import LONGEST_PATH, Method, Name, Seconds, Struct, Text
 from squash.reasons import Reason
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _ESCAPED_AT_MOST = 4
 """Times that a path may have been percent-encoded."""
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 
-Method = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_-]{0,31}$")]
 Methods = Annotated[list[Method], msgspec.Meta(min_length=1, max_length=16)]
 Prefix = Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$", max_length=512)]
 Uses = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]

@@ -1,27 +1,35 @@
 -- Auto-debug: runs inside Envoy while a debug request with a trigger is pending. The renderer (envoy_filter/auto.py)
--- puts a table `settings` in front of this file, and says in `settings.role` which of the three filters it is.
+-- puts a table `settings` and prelude.lua in front of this file, and says in `settings.role` which of the three filters
+-- it is.
 
-local function clean(value, longest)
-  return (value:sub(1, longest):gsub("%c", " "))
-end
+-- Until when the sidecar is not asked, because it has let a request wait in vain; each worker of Envoy has its own.
+local silent_until = 0
 
-local function call(handle, method, path, timeout_ms, headers, unanswered)
-  headers[":method"] = method
-  headers[":path"] = path
-  headers[":authority"] = "squash-sidecar"
-  return handle:httpCall(settings.cluster, headers, nil, timeout_ms, unanswered == true)
-end
-
--- What the sidecar says at the end of the hold; nil when there was none. The first of the two calls is short, so
--- that a sidecar that is frozen costs little.
-local function ask(handle, path, told)
-  local answer = call(handle, "POST", path, settings.request_timeout_ms, told)
-  local id = answer[settings.hold_header]
-  if answer[":status"] == "202" and id then
-    answer = call(handle, "GET", "/holds/" .. id, settings.attachment_timeout_ms, {})
+-- Whether the sidecar wants this one. It decides that by itself, at once; one that takes longer is frozen or out of
+-- reach, and requests must not pay for that one after the other.
+local function wanted(handle, path, told)
+  local now = handle:timestamp()
+  if now < silent_until then
+    return false
   end
+  if silent_until > 0 then
+    -- This one finds out whether it answers again; those that come meanwhile do not wait.
+    silent_until = now + settings.silence_ms
+  end
+  local status = call(handle, "POST", path, settings.decision_timeout_ms, told)[":status"]
+  silent_until = status == settings.timed_out and handle:timestamp() + settings.silence_ms or 0
+  return status == "202"
+end
+
+-- What the sidecar says at the end of the hold; nil when there was none.
+local function ask(handle, path, told)
+  if not wanted(handle, path, told) then
+    return nil
+  end
+  local answer = call(handle, "POST", path .. "/hold", settings.attachment_timeout_ms, told)
   if answer[":status"] == "200" and answer[settings.result_header] then
-    handle:streamInfo():dynamicMetadata():set("squash", "result", answer[settings.result_header])
+    note(handle, "result", answer[settings.result_header])
+    note(handle, settings.held, "true")
     return answer
   end
 end
@@ -55,7 +63,7 @@ local function failed(handle, told)
   if answer and answer[settings.replay] then
     -- Anew, because Envoy takes back what it gave before the script was suspended.
     handle:headers():add(settings.replay, "yes")
-    handle:streamInfo():dynamicMetadata():set("squash", "mark", settings.mark_value)
+    note(handle, "mark", settings.mark_value)
   end
 end
 
@@ -79,23 +87,12 @@ elseif settings.role == "latency" then
   end
 else
   local function due(handle)
-    local request, told = handle:headers(), {}
-    for source, header in pairs(settings.forwarded) do
-      local value = request:get(source)
-      if value then
-        told[header.name] = clean(value, header.longest)
-      end
-    end
-    local answer = ask(handle, "/auto/next", told)
+    local answer = ask(handle, "/auto/next", forwarded(handle:headers()))
     if answer then
       -- Anew, because Envoy takes back what it gave before the script was suspended.
-      local onward = handle:headers()
-      onward:replace(settings.mark, settings.mark_value)
-      for _, name in ipairs(settings.onward) do
-        if answer[name] then
-          onward:replace(name, answer[name])
-        end
-      end
+      local request = handle:headers()
+      request:replace(settings.mark, settings.mark_value)
+      onward(request, answer)
     end
   end
   function envoy_on_request(handle)
@@ -103,9 +100,9 @@ else
   end
   -- With the mark it may have taken another route, which knows nothing of this.
   function envoy_on_response(handle)
-    local ours = handle:streamInfo():dynamicMetadata():get("squash")
-    if ours then
-      handle:headers():replace(settings.result_header, ours.result)
+    local result = noted(handle).result
+    if result then
+      handle:headers():replace(settings.result_header, result)
     end
   end
 end

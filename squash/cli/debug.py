@@ -6,9 +6,8 @@ import typer
 
 from squash.cli.front import Config, Front, Json, Server, front
 from squash.cli.parameters import Id, Timeout, duration
-from squash.cli.triggers import OfMethod, OfPath, OfStatus, OnTrigger, OverThreshold, names, numbers, pattern
-from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, HoldUntil, RequestSpec
-from squash.trigger import problem
+from squash.cli.triggers import OfMethod, OfPath, OfStatus, OnTrigger, OverThreshold, terms
+from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, HoldUntil
 
 if TYPE_CHECKING:
     from squash.cli.ids import Found
@@ -69,13 +68,13 @@ def debug_request(
     breakpoints are set (`squashctl connect` and `console` connect one), or until you say `squashctl ready`; everybody
     else's requests pass. In a script that has no client take `--hold-until attached`.
 
-    With --trigger no mark is needed: squashctl debug-request shop/cart --trigger 5xx --status 500,503 --path '/cart/*'
+    With --trigger no mark is needed: squashctl debug-request shop/cart --trigger 5xx --status 503 --path '/cart/*'
     """
     with front(server, config, as_json, timeout) as squash:
         from squash.cli.person import person  # noqa: PLC0415 - slow to import
         from squash.client import create_request  # noqa: PLC0415 - slow to import
 
-        spec = RequestSpec(
+        spec = terms(
             image=image,
             debugger=debugger,
             process_name=process_name,
@@ -83,13 +82,11 @@ def debug_request(
             ttl=ttl,
             owner=person(),
             trigger=trigger,
-            statuses=numbers(status),
-            methods=names(method),
-            path=pattern(path),
+            statuses=status,
+            methods=method,
+            path=path,
             threshold=threshold,
         )
-        if wrong := problem(spec):
-            raise typer.BadParameter(wrong.replace("spec.", ""))
         made = squash.client.send(create_request(DebugRequest(spec=spec)))
         _show(squash, made, "attached" if wait else None)
 

@@ -1,12 +1,13 @@
 """The flags of a debug request that waits for a failed or a slow answer, and such a request in words."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from squash.cli.parameters import duration
 from squash.model import AttachmentSpec, RequestSpec, Trigger
-from squash.trigger import SAFE, SLOW
+from squash.trigger import SAFE, SLOW, problem
 
 OnTrigger = Annotated[
     Trigger | None,
@@ -18,20 +19,20 @@ OnTrigger = Annotated[
     ),
 ]
 OfStatus = Annotated[
-    str | None,
+    list[int] | None,
     typer.Option(
         "--status",
-        metavar="CODES",
-        help="With --trigger 5xx: the statuses, like 500,503. Default: all from 500 to 599.",
+        metavar="CODE",
+        help="With --trigger 5xx: this status alone, like 503; may repeat. Default: all from 500 to 599.",
         show_default=False,
     ),
 ]
 OfMethod = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--method",
-        metavar="METHODS",
-        help="With a trigger: the methods, like GET,POST; name those that may be sent twice. "
+        metavar="METHOD",
+        help="With a trigger: requests of this method, like POST; may repeat. Name those that may be sent twice. "
         f"Default: {', '.join(SAFE)}.",
         show_default=False,
     ),
@@ -57,33 +58,18 @@ OverThreshold = Annotated[
 ]
 
 
-def numbers(text: str | None) -> list[int] | None:
-    """`500,503`. Raises typer.BadParameter."""
-    if text is None:
-        return None
-    parts = _parts(text, "--status")
-    for part in parts:
-        if not (part.isascii() and part.isdigit() and len(part) == 3 and part[0] == "5"):
-            raise typer.BadParameter(f"{part!r} is no status from 500 to 599", param_hint="--status")
-    return [int(part) for part in parts]
-
-
-def names(text: str | None) -> list[str] | None:
-    """`GET,POST`, in whatever case. Raises typer.BadParameter."""
-    if text is None:
-        return None
-    parts = [part.upper() for part in _parts(text, "--method")]
-    for part in parts:
-        if not (part.isascii() and part.isalpha() and len(part) <= 32):
-            raise typer.BadParameter(f"{part!r} is no method, like GET or POST", param_hint="--method")
-    return parts
-
-
-def pattern(text: str | None) -> str | None:
-    """Raises typer.BadParameter."""
-    if text is not None and not text.startswith(("/", "*")):
-        raise typer.BadParameter(f"{text!r} is no pattern of a path: it begins with / or *", param_hint="--path")
-    return text
+def terms(**given: Any) -> RequestSpec:
+    """A debug request's spec; None and empty lists count as not given. Raises typer.BadParameter."""
+    said = {name: value for name, value in given.items() if value not in (None, [])}
+    if methods := said.get("methods"):
+        said["methods"] = [each.upper() for each in methods]
+    try:
+        spec = msgspec.convert(said, RequestSpec)
+    except msgspec.ValidationError as error:
+        raise typer.BadParameter(f"no such debug request can be made: {error}") from error
+    if wrong := problem(spec):
+        raise typer.BadParameter(wrong.replace("spec.", ""))
+    return spec
 
 
 def waits_for(spec: RequestSpec) -> str:
@@ -103,10 +89,3 @@ def set_off(spec: AttachmentSpec) -> str | None:
         return None
     headers = "".join(f"; {name}: {value}" for name, value in (spec.failure.headers or {}).items())
     return f"an answer {spec.failure.status or '?'} after {spec.failure.duration or 0.0:.3f} s{headers}"
-
-
-def _parts(text: str, flag: str) -> list[str]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
-        raise typer.BadParameter(f"{text!r} names nothing", param_hint=flag)
-    return parts

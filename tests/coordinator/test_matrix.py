@@ -93,6 +93,8 @@ class Scene:
         owned = {"debugattachment": self.attachment, "debugrequest": self.request, "token": self.ann_id}
         ids = {**owned, "agent": "agent-of-here", "stream": "unknown"}
         path = call.path.replace("{id}", ids[call.path.split("/")[3]]) if "{id}" in call.path else call.path
+        if call.id == "watch_triggers":
+            return f"{path}?pod={POD}&namespace=shop"
         if call.id in ("list_attachments", "watch_changes"):
             return path + {Role.AGENT: "?node=here", Role.FILTER: f"?holder={HOLDER}"}.get(Role(role), "")
         return path
@@ -154,7 +156,7 @@ _OF_A_NODE = {
     "renew_agent",
     "give_up_agent",
 }
-_OF_A_HOLDER = {"get_attachment", "patch_attachment", "create_attachment"}
+_OF_A_HOLDER = {"get_attachment", "patch_attachment", "create_attachment", "watch_triggers"}
 
 
 @pytest.fixture(scope="module")

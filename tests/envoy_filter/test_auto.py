@@ -1,10 +1,7 @@
 """Auto-debug on a real Envoy, with the real coordinator and sidecar: what fails is replayed once, into a debugger."""
 
 import asyncio
-import contextlib
-import signal
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,118 +10,12 @@ import pytest
 
 from envoy_filter.auto import BUFFER
 from envoy_filter.front_end import FrontEnd
-from squash.calls import (
-    create_request,
-    delete_request,
-    get_attachment,
-    get_request,
-    list_attachments,
-    patch_attachment,
-    release_attachment,
-)
-from squash.client import AsyncClient
-from squash.model import DebugAttachment, DebugRequest, Outcome, RequestSpec, State, StatusPatch, Trigger
+from squash.calls import delete_request, get_attachment, get_request, list_attachments, release_attachment
+from squash.model import Outcome, Trigger
 from squash.reasons import Reason
 from squash.result import HEADER, MARK, parse
 from squash.tasks import spawn
-from tests.envoy_filter.child import Child
-from tests.envoy_filter.http_server import HttpServer, Reply, Request
-from tests.envoy_filter.stack import Stack, stack
-from tests.envoy_filter.test_with_coordinator import container, coordinator
-
-
-async def until(look: Callable[[], Awaitable[bool]]) -> None:
-    """Waits for a fact that tells nobody when it changes, like those of Envoy's admin interface."""
-    async with asyncio.timeout(60):
-        while True:
-            if await look():
-                return
-            await asyncio.sleep(0.02)
-
-
-class Service(HttpServer):
-    """Fails requests for /fails with the status that they name, unless they bear the mark."""
-
-    def __init__(self) -> None:
-        super().__init__(self._serve)
-        self.tries: Counter[str] = Counter()
-        self.requests: list[Request] = []
-        self.pauses: dict[str, float] = {}
-        self.hopeless = False
-        """Whether what fails does so with the mark, too."""
-
-    async def _serve(self, request: Request) -> Reply:
-        self.tries[request.target] += 1
-        self.requests.append(request)
-        if pause := self.pauses.get(request.path):
-            await asyncio.sleep(pause)
-        fails = self.hopeless or request.header(MARK) is None
-        if request.path.startswith("/fails") and fails:
-            status = int(request.query.get("status", "500"))
-            headers = (("content-type", "text/sad"), ("retry-after", "7"), ("x-secret", "s3cret"))
-            return Reply(status, b"first", headers)
-        return Reply(200, b"second" if self.tries[request.target] > 1 else b"fine")
-
-
-class World:
-    def __init__(self, service: Service, held: Stack, client: AsyncClient, process: Child) -> None:
-        self.service = service
-        self.held = held
-        self.client = client
-        self.process = process
-
-    async def wish(self, *, armed: bool = True, **terms: Any) -> str:
-        """Makes a debug request, and waits until Envoy looks out for it."""
-        spec = RequestSpec(image="demo/pricing", debugger="", **({"trigger": Trigger.FAILURE} | terms))
-        name = (await self.client.send(create_request(DebugRequest(spec=spec)))).name
-        if armed:
-            await self.until_runtime(1)
-        return name
-
-    async def stats(self) -> dict[str, float]:
-        text = (await self.held.http.get(self.held.admin + "/stats?filter=runtime|retry|rq_total")).text
-        pairs = (line.rsplit(": ", 1) for line in text.splitlines())
-        return {name: float(value) for name, value in pairs if value.strip().isdigit()}
-
-    async def armed(self) -> bool:
-        answer = (await self.held.http.get(self.held.admin + "/runtime")).json()
-        entries = answer["entries"]
-        return any(entry["final_value"] == "100" for key, entry in entries.items() if key.startswith("squash."))
-
-    async def until_runtime(self, wanted: int) -> None:
-        """Waits until Envoy is armed (1) or not (0)."""
-
-        async def as_wanted() -> bool:
-            return await self.armed() == bool(wanted)
-
-        await until(as_wanted)
-
-    async def send(self, target: str, method: str = "GET", **given: Any) -> httpx.Response:
-        return await self.held.http.request(method, self.held.url + target, **given)
-
-    async def matched(self, wish: str) -> DebugAttachment:
-        """The attachment, once a held request has met the wish."""
-        found = await self.client.send(get_request(wish, wait=30))
-        assert found.status.debug_attachment_ref is not None
-        return await self.client.send(get_attachment(found.status.debug_attachment_ref))
-
-    async def attach(self, name: str) -> None:
-        await self.client.send(patch_attachment(name, StatusPatch(state=State.ATTACHING, agent="a")))
-        await self.client.send(patch_attachment(name, StatusPatch(state=State.ATTACHED)))
-
-
-@contextlib.asynccontextmanager
-async def worlds(
-    directory: Path, front_end: FrontEnd = FrontEnd.LUA, request_timeout: float = 10.0
-) -> AsyncIterator[World]:
-    async with (
-        container(directory),
-        coordinator(directory) as (process, url),
-        AsyncClient(url) as client,
-        Service() as service,
-        stack(directory, url, front_end=front_end, request_timeout=request_timeout, upstream_port=service.port) as held,
-    ):
-        yield World(service, held, client, process)
+from tests.envoy_filter.auto_world import World, armed_for, until, worlds
 
 
 @pytest.fixture
@@ -240,7 +131,7 @@ async def test_one_of_fifty_failures_at_once_is_held(world: World) -> None:
     second = await world.wish(armed=False)
     asked = [spawn(world.send(f"/fails?n={number}"), "get") for number in range(50)]
     attachment = await world.matched(wish)
-    done, _ = await asyncio.wait(asked, return_when=asyncio.ALL_COMPLETED, timeout=1)
+    done: set[asyncio.Task[httpx.Response]] = set()
     while len(done) < 49:
         more, _ = await asyncio.wait([task for task in asked if task not in done], return_when=asyncio.FIRST_COMPLETED)
         done |= more
@@ -305,53 +196,6 @@ async def test_withdrawn_request_disarms(world: World) -> None:
     assert (await world.send("/fails")).status_code == 500
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-async def test_sidecar_dead_while_armed(world: World, how: signal.Signals) -> None:
-    await world.wish()
-    await world.held.sidecar.end(how)
-    for number in range(5):
-        response = await world.send(f"/fails?n={number}")
-        assert (response.status_code, response.text) == (500, "first")
-        assert (await world.send(f"/ok?n={number}")).status_code == 200
-    assert set(world.service.tries.values()) == {1}
-
-
-async def test_sidecar_frozen_while_armed(tmp_path: Path) -> None:
-    async with worlds(tmp_path, request_timeout=0.5) as world:
-        await world.wish()
-        world.held.sidecar.send(signal.SIGSTOP)
-        # Far below the longest hold, which is 60 s.
-        response = await world.send("/fails", timeout=20)
-        assert (response.status_code, response.text) == (500, "first")
-        assert world.service.tries == {"/fails": 1}
-
-
-async def test_sidecar_dies_while_it_holds(world: World) -> None:
-    wish = await world.wish()
-    asked = spawn(world.send("/fails"), "get")
-    await world.matched(wish)
-    await world.held.sidecar.end(signal.SIGKILL)
-    response = await asked
-    assert (response.status_code, response.text) == (500, "first")
-    assert world.service.tries == {"/fails": 1}
-
-
-async def test_coordinator_gone_and_back(tmp_path: Path) -> None:
-    async with worlds(tmp_path) as world:
-        wish = await world.wish()
-        listen = world.client.url.removeprefix("http://")
-        await world.process.end(signal.SIGKILL)
-        response = await world.send("/fails")
-        assert (response.status_code, response.text) == (500, "first")
-        await world.until_runtime(0)
-        async with coordinator(tmp_path, listen):
-            await world.until_runtime(1)
-            asked = spawn(world.send("/fails?again"), "get")
-            attachment = await world.matched(wish)
-            await world.attach(attachment.name)
-            assert (await asked).text == "second"
-
-
 async def test_next_request_like_a_slow_one_is_held(tmp_path: Path, front_end: FrontEnd) -> None:
     async with worlds(tmp_path, front_end) as world:
         world.service.pauses["/slow"] = 0.4
@@ -380,6 +224,38 @@ async def test_next_request_like_a_slow_one_is_held(tmp_path: Path, front_end: F
         assert world.service.requests[-1].header(MARK) == "auto"
 
 
-async def armed_for(world: World, kind: str) -> bool:
-    entries = (await world.held.http.get(world.held.admin + "/runtime")).json()["entries"]
-    return bool(entries.get(f"squash.{kind}", {}).get("final_value") == "100")
+@pytest.mark.parametrize("target", ["/claims", "/claims?fails=1"])
+async def test_service_has_no_say_in_what_is_replayed(world: World, target: str) -> None:
+    await world.wish()
+    response = await world.send(target, "POST")
+    assert response.text == "first"
+    assert not [name for name in response.headers if name.startswith("x-squash")]
+    assert world.service.tries[target] == 1
+
+
+async def test_pasted_in_the_wrong_order_it_holds_once(tmp_path: Path, front_end: FrontEnd) -> None:
+    """Auto-debug's filters come first, and those that hold marked requests are always on, as in pasted pieces."""
+
+    def change(config: dict[str, Any]) -> None:
+        manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+        filters = manager["http_filters"]
+        auto = [one for one in filters if "auto" in one["name"]]
+        holding = [one for one in filters[:-1] if one not in auto]
+        for one in holding:
+            del one["disabled"]
+        manager["http_filters"] = [*auto, *holding, filters[-1]]
+
+    async with worlds(tmp_path, front_end, change=change) as world:
+        world.service.pauses["/slow"] = 0.4
+        wish = await world.wish(trigger=Trigger.LATENCY, threshold=0.3)
+        await world.send("/slow?n=1")
+        await until(lambda: armed_for(world, "next"))
+        del world.service.pauses["/slow"]
+        marked = await world.wish(trigger=None, armed=False)
+        asked = spawn(world.send("/slow?n=2"), "get")
+        attachment = await world.matched(wish)
+        await world.attach(attachment.name)
+        assert parse((await asked).headers[HEADER]).id == attachment.name
+        assert [one.name for one in await world.client.send(list_attachments())] == [attachment.name]
+        assert (await world.client.send(get_request(marked))).status.debug_attachment_ref is None
+        assert world.service.tries["/slow?n=2"] == 1

@@ -31,12 +31,13 @@ def test_debug_request_makes_one(ctl: Ctl, board: Coordinator) -> None:
 
 def test_debug_request_with_a_trigger(ctl: Ctl) -> None:
     image = an_image()
-    flags = ("--trigger", "5xx", "--status", "500,503", "--method", "get,POST", "--path", "/cart/*")
+    flags = ["--trigger", "5xx", "--path", "/cart/*", "--status", "500", "--status", "503"]
+    flags += ["--method", "get", "--method", "VERSION-CONTROL"]
     made = ctl.json("debug-request", image, *flags)
-    terms = {"trigger": "5xx", "statuses": [500, 503], "methods": ["GET", "POST"], "path": "/cart/*"}
+    terms = {"trigger": "5xx", "statuses": [500, 503], "methods": ["GET", "VERSION-CONTROL"], "path": "/cart/*"}
     assert made["spec"].items() >= terms.items()
     done = ctl("debug-request", image, *flags)
-    assert f"the next GET or POST /cart/* of image {image} that is answered 500 or 503" in done.stdout
+    assert f"the next GET or VERSION-CONTROL /cart/* of image {image} that is answered 500 or 503" in done.stdout
     assert "x-squash-debug" not in done.stdout
     slow = ctl("debug-request", image, "--trigger", "latency", "--threshold", "2s")
     assert "GET or HEAD or OPTIONS any path" in slow.stdout
@@ -50,10 +51,11 @@ def test_debug_request_with_a_trigger(ctl: Ctl) -> None:
     ("flags", "said"),
     [
         (("--trigger", "6xx"), "6xx"),
-        (("--trigger", "5xx", "--status", "404"), "'404' is no status from 500 to 599"),
-        (("--trigger", "5xx", "--status", ","), "names nothing"),
-        (("--trigger", "5xx", "--method", "G3T"), "'G3T' is no method"),
-        (("--trigger", "5xx", "--path", "cart"), "begins with / or *"),
+        (("--trigger", "5xx", "--status", "404"), "`int` >= 500 - at `$.statuses[0]`"),
+        (("--trigger", "5xx", "--status", "500,503"), "'--status': Input should be a valid integer"),
+        (("--trigger", "5xx", "--method", "G:T"), "at `$.methods[0]`"),
+        (("--trigger", "5xx", "--path", "cart"), "at `$.path`"),
+        (("--trigger", "latency", "--threshold", "0.01s"), "`float` >= 0.1 - at `$.threshold`"),
         (("--status", "500"), "statuses does not go with the trigger"),
         (("--trigger", "5xx", "--threshold", "2s"), "threshold does not go with the trigger"),
         (("--trigger", "latency", "--threshold", "soon"), "no duration"),
