@@ -137,9 +137,9 @@ def test_it_does_not_care_how_the_bytes_are_cut(sizes: list[int]) -> None:
 # -- what nobody waits for ------------------------------------------------------------------------------
 
 
-def begun() -> Dap:
+def begun(terms: Terms = ORDINARY) -> Dap:
     """A session whose gate is open; the last number is 6."""
-    session = Dap()
+    session = Dap(terms)
     session.from_client(DONE)
     session.from_server(DONE_DONE)
     assert ready(session)
@@ -178,7 +178,7 @@ def test_an_answer_that_is_waited_for_is_found_behind_what_passes(early: int, si
 @unhurried
 @given(st.lists(st.binary(max_size=200) | st.sampled_from([SET_DONE, DONE_DONE]), max_size=9))
 def test_once_ready_garbage_is_never_lost_and_never_a_crash(pieces: list[bytes]) -> None:
-    session = begun()
+    session = begun(ENDING)
     passed = b"".join(b"".join(session.from_server(piece).client) for piece in pieces)
     assert passed == b"".join(pieces)
 
