@@ -20,7 +20,9 @@ WAIT = 30.0
 SILENCE = 60.0
 """Seconds without a call of an Envoy after which the coordinator is no longer asked either."""
 LONGEST_PAUSE = 1.0
-"""Seconds between two tries when the coordinator does not answer or does not know the container."""
+"""Seconds between two tries while the coordinator does not answer."""
+LONGEST_REFUSED = 10.0
+"""The same while it refuses: it does not know the container, or that is not for this sidecar's token."""
 _log = Log("armed")
 
 
@@ -35,6 +37,7 @@ class Armed:
         self._lookout = lookout
         self._decided = decided
         self._backoff = Backoff(LONGEST_PAUSE, first=0.5)
+        self._refused = Backoff(LONGEST_REFUSED, first=0.5)
         self._asked = float("-inf")
         self._moved = asyncio.Event()
         self._epoch = secrets.token_hex(4)
@@ -111,13 +114,15 @@ class Armed:
                 # Nothing can be held now, so nothing need be looked out for.
                 since, lost = "", True
                 self._take(())
-                await asyncio.sleep(self._backoff.pause())
+                refused = isinstance(error, ApiError) and error.code < 500
+                await asyncio.sleep((self._refused if refused else self._backoff).pause())
             else:
                 if answer.revision == since:
                     await asyncio.sleep(self._backoff.pause())
                     continue
                 since, lost = answer.revision, False
                 self._backoff.reset()
+                self._refused.reset()
                 self._take(answer.wishes)
         self._take(())
 
