@@ -86,7 +86,7 @@ def owner_of_connection(local: tuple[str, int], remote: tuple[str, int]) -> int 
     # A socket that can do both speaks IPv4 under such addresses of IPv6 (RFC 4291, 2.5.5.2).
     mapped = [_MAPPED + end for end in ends]
     for table in ("tcp", "tcp6"):
-        for fields in _connections(table):
+        for fields in _connections(f"net/{table}"):
             # An end that its process has closed has no inode any more, and no owner that could be trusted.
             if fields[1:3] in (ends, mapped) and fields[3] == "01" and fields[9] != "0":
                 return int(fields[7])
@@ -113,15 +113,15 @@ def _open_files(pid: int) -> Iterator[str]:
 
 def _listening_inodes(port: int) -> Iterator[str]:
     for table in ("tcp", "tcp6"):
-        for fields in _connections(table):
+        for fields in _connections(f"net/{table}"):
             if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
                 yield fields[9]
 
 
 def _connections(table: str) -> Iterator[list[str]]:
     try:
-        lines = (PROC / "net" / table).read_text().splitlines()[1:]
-    except FileNotFoundError:
+        lines = (PROC / table).read_text().splitlines()[1:]
+    except OSError:
         return
     yield from (line.split() for line in lines)
 
@@ -141,3 +141,27 @@ def namespace(pid: int, kind: str) -> str:
         return os.readlink(PROC / str(pid) / "ns" / kind)
     except OSError:
         return ""
+
+
+def listening(pid: int) -> set[tuple[str, int]]:
+    """Host and port of each TCP socket that this very process listens on, in its own network namespace."""
+    own = set(_open_files(pid))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for fields in _connections(f"{pid}/net/{table}"):
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in own:
+                host, _, port = fields[1].partition(":")
+                found.add((_from_table(host), int(port, 16)))
+    return found
+
+
+def taken_ports(pid: int) -> set[int]:
+    """Every TCP port that somebody listens on in the network namespace of this process."""
+    tables = (f"{pid}/net/tcp", f"{pid}/net/tcp6")
+    return {int(f[1].rpartition(":")[2], 16) for table in tables for f in _connections(table) if f[3] == "0A"}
+
+
+def _from_table(host: str) -> str:
+    """The reverse of `_in_table`, for an address without its port."""
+    words = (int(host[at : at + 8], 16) for at in range(0, len(host), 8))
+    return str(ipaddress.ip_address(struct.pack(f"={len(host) // 8}I", *words)))

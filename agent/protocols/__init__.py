@@ -7,11 +7,13 @@ from collections.abc import Mapping
 
 from agent.protocols.dap import Dap
 from agent.protocols.gdb import Gdb
+from agent.protocols.inspector import Inspector
 from agent.protocols.interpreter import Interpreter
+from agent.protocols.jdwp import Jdwp
 from squash.errors import SquashError
 from squash.reasons import Reason
 
-PROTOCOLS: Mapping[str, type[Interpreter]] = {"dap": Dap, "gdb": Gdb}
+PROTOCOLS: Mapping[str, type[Interpreter]] = {"dap": Dap, "gdb": Gdb, "inspector": Inspector, "jdwp": Jdwp}
 
 
 def spoken(protocol: str) -> type[Interpreter]:

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,12 +14,9 @@ from typing import Any
 
 import pytest
 
-from agent.debuggers import Target, debugpy
 from agent.debuggers.debugpy import Debugpy
-from agent.inner import Inner
 from agent.process import Process
-from agent.streams import Stream
-from agent.terms import ORDINARY, Terms
+from agent.terms import Terms
 from demo.dap import Dap, DapError
 from squash import procfs
 from squash.errors import SquashError
@@ -473,19 +469,3 @@ def test_the_code_inside_is_valid_for_the_oldest_python() -> None:
     source = Path(__file__).parents[2] / "agent/debuggers/inside/attach.py"
     compile(source.read_text(), str(source), "exec")
     assert json.dumps(source.read_text()).isascii()
-
-
-async def test_a_process_that_says_it_dialed_and_did_not(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debugpy, "CONNECT", 0.2)
-    this = Process.read(os.getpid())
-    assert this
-    line = debugpy._Line(Target(this, short), Inner(short, str(short)))
-    ours, theirs = socket.socketpair()
-    inside = Stream(*await asyncio.open_connection(sock=theirs))
-    line._control.set_result(Stream(*await asyncio.open_connection(sock=ours)))
-    inside.writer.write(b'{"done": "client"}\n')
-    with pytest.raises(ConnectionError, match="nobody came"):
-        await asyncio.wait_for(line.client(ORDINARY), 60)
-    assert line.ended.is_set()
-    await line._control.result().close()
-    await inside.close()

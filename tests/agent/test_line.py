@@ -1,0 +1,31 @@
+"""The control line, where the code inside misbehaves."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from agent import line as line_module
+from agent.inner import Inner
+from agent.line import Line
+from agent.process import Process
+from agent.streams import Stream
+from agent.terms import ORDINARY
+
+
+async def test_a_process_that_says_it_dialed_and_did_not(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_module, "CONNECT", 0.2)
+    this = Process.read(os.getpid())
+    assert this
+    line = Line(this, Inner(short, str(short)))
+    ours, theirs = socket.socketpair()
+    inside = Stream(*await asyncio.open_connection(sock=theirs))
+    line._control.set_result(Stream(*await asyncio.open_connection(sock=ours)))
+    inside.writer.write(b'{"done": "client"}\n')
+    with pytest.raises(ConnectionError, match="nobody came"):
+        await asyncio.wait_for(line.client(ORDINARY), 60)
+    assert line.ended.is_set()
+    await line._control.result().close()
+    await inside.close()
