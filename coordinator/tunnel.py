@@ -59,7 +59,8 @@ class Tunnel:
         if not (principal.known and principal.all_powerful):
             check_takeover(attachment, guest)
         with self._usage.stream(attachment.spec, guest.client):
-            meeting = await self._meet(client, agent, attachment, guest)
+            await client.receive()
+            meeting = await meet(client, self._called(agent, attachment, guest))
             if meeting is None:
                 return
             log = _log.bind(attachment=name, agent=agent)
@@ -73,25 +74,6 @@ class Tunnel:
                 log.info("stream closed", how=ended, streams=self._switchboard.streams)
             finally:
                 meeting.over.set()
-
-    async def _meet(self, client: WebSocket, agent: str, attachment: DebugAttachment, guest: Guest) -> Meeting | None:
-        """The agent's end; None when the client hung up first."""
-        await client.receive()
-        hung_up = spawn(client.receive(), "client of a tunnel")
-        calling = spawn(self._called(agent, attachment, guest), "call of an agent")
-        try:
-            # Also for a client that is gone: the agent may be on its way, and somebody must send it back.
-            answer = await calling
-            if isinstance(answer, ApiError):
-                raise answer
-            if not hung_up.done():
-                return answer
-            await _close(answer.socket, BROKEN, "client gone")
-            answer.over.set()
-            return None
-        finally:
-            hung_up.cancel()
-            await asyncio.wait({hung_up})
 
     async def _called(self, agent: str, attachment: DebugAttachment, guest: Guest) -> Meeting | ApiError:
         try:
@@ -148,6 +130,37 @@ class Tunnel:
             await _close(socket, BROKEN, "nobody waits for this stream")
             return
         await meeting.over.wait()
+        await _close(socket, BROKEN, "client gone")
+
+
+async def meet(client: WebSocket, call: Coroutine[Any, Any, Meeting | ApiError]) -> Meeting | None:
+    """The agent's end, as the call brings it; None when the client hung up first. Raises ApiError when it is refused.
+
+    An agent that comes when nobody wants it any more is sent back, since it would wait for ever.
+    """
+    hung_up = spawn(client.receive(), "client of a tunnel")
+    calling = spawn(call, "call of an agent")
+    try:
+        # Also for a client that is gone: the agent may be on its way.
+        answer = await asyncio.shield(calling)
+        gone = hung_up.done()
+        hung_up.cancel()
+        await asyncio.wait({hung_up})
+    except asyncio.CancelledError:
+        hung_up.cancel()
+        calling.add_done_callback(_send_back)
+        raise
+    if isinstance(answer, ApiError):
+        raise answer
+    if not gone:
+        return answer
+    answer.over.set()
+    return None
+
+
+def _send_back(calling: asyncio.Task[Meeting | ApiError]) -> None:
+    if not calling.cancelled() and isinstance(meeting := calling.result(), Meeting):
+        meeting.over.set()
 
 
 def serving(attachment: DebugAttachment) -> str:

@@ -5,13 +5,17 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 from uuid import uuid4
 
 import httpx
 import pytest
+from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from coordinator.switchboard import Switchboard
+from coordinator.tunnel import Meeting, meet
 from squash.errors import ApiError
 from squash.reasons import Reason
 from squash.tasks import spawn
@@ -276,3 +280,28 @@ async def test_a_client_that_is_lost_without_a_word_is_given_up(shared: Coordina
             assert asyncio.get_running_loop().time() - begun < 25
         writer.close()
         await writer.wait_closed()
+
+
+class Silent:
+    """A client's WebSocket on which nothing comes."""
+
+    async def receive(self) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_an_agent_that_comes_when_its_client_has_lost_the_right_is_sent_back(turns: int) -> None:
+    board: Switchboard[Meeting] = Switchboard()
+    line = board.open_line("a")
+    waiting = spawn(meet(cast(WebSocket, Silent()), board.call("a", "x", 30)), "client")
+    stream = (await line.calls.get()).stream
+    meeting = Meeting(cast(WebSocket, None))
+    assert board.connect(stream, meeting)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    came = waiting.done()
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    if not came:
+        async with asyncio.timeout(30):
+            await meeting.over.wait()
