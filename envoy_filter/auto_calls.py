@@ -31,6 +31,7 @@ from .holds import Held, Holds
 from .lookout import Kind, Lookout, Seen, Skip
 from .metrics import Metrics
 from .onward import onward
+from .ticket import Gate
 from .told import PATIENCE, REPLAY, seen
 
 _TYPE = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
@@ -59,8 +60,9 @@ class _Asked(msgspec.Struct):
 class AutoCalls:
     """Answers them. Of a failed answer's headers those that are `allowed` are told to the coordinator."""
 
-    def __init__(self, holds: Holds, armed: Armed, lookout: Lookout, allowed: Collection[str]) -> None:
+    def __init__(self, holds: Holds, gate: Gate, armed: Armed, lookout: Lookout, allowed: Collection[str]) -> None:
         self._holds = holds
+        self._gate = gate
         self._armed = armed
         self._lookout = lookout
         self._allowed = frozenset(name.lower() for name in allowed)
@@ -94,20 +96,19 @@ class AutoCalls:
         document = {"version_info": self._armed.version, "type_url": _TYPE, "resources": runtimes}
         await answer(send, 200, {"content-type": "application/json"}, msgspec.json.encode(document))
 
-    def _failed(self, scope: Scope) -> _Due | Skip:
-        told = self._seen(scope)
+    def _failed(self, told: Seen) -> _Due | Skip:
         return self._lookout.failed(told) or _Due(Trigger.FAILURE, told.failure)
 
-    def _next(self, scope: Scope) -> _Due | Skip:
-        due = self._lookout.due(self._seen(scope), asyncio.get_running_loop().time())
+    def _next(self, told: Seen) -> _Due | Skip:
+        due = self._lookout.due(told, asyncio.get_running_loop().time())
         return due if isinstance(due, Skip) else _Due(Trigger.LATENCY, due)
 
-    async def _ask(self, decide: Callable[[Scope], _Due | Skip], scope: Scope, _: Receive, send: Send) -> None:
-        due = decide(scope)
+    async def _ask(self, decide: Callable[[Seen], _Due | Skip], scope: Scope, _: Receive, send: Send) -> None:
+        due = decide(replace(self._seen(scope), marked=await self._bears_a_mark(scope)))
         await (self._pass(due, send) if isinstance(due, Skip) else answer(send, 202))
 
-    async def _hold(self, decide: Callable[[Scope], _Due | Skip], scope: Scope, _: Receive, send: Send) -> Held | None:
-        due = decide(scope)
+    async def _hold(self, decide: Callable[[Seen], _Due | Skip], scope: Scope, _: Receive, send: Send) -> Held | None:
+        due = decide(replace(self._seen(scope), marked=await self._bears_a_mark(scope)))
         if isinstance(due, Skip):
             await self._pass(due, send)
             return None
@@ -124,6 +125,11 @@ class AutoCalls:
         self._metrics.decided("slow_seen" if skip is None else "skipped", skip)
         self._armed.look()
         await answer(send, 204)
+
+    async def _bears_a_mark(self, scope: Scope) -> bool:
+        """Whether the request bears a mark that counts."""
+        request = marked_request(scope["headers"])
+        return request.mark is not None and await self._gate.admitted(request) is not None
 
     @property
     def _metrics(self) -> Metrics:

@@ -38,6 +38,8 @@ class Skip(StrEnum):
     """It is the answer to the replay."""
     STREAM = "stream"
     """An upgrade, such as to a WebSocket, or gRPC."""
+    MARKED = "marked"
+    """It bears a mark, and is held by that or not at all."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Seen:
     largest: int = 0
     attempt: int = 1
     stream: bool = False
+    marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ class Lookout:
     def _unfit(self, seen: Seen) -> Skip | None:
         if seen.attempt > 1:
             return Skip.REPLAYED
+        if seen.marked:
+            return Skip.MARKED
         if seen.stream:
             return Skip.STREAM
         return Skip.BUSY if self.busy else None

@@ -208,7 +208,7 @@ async def parts(settings: SidecarSettings) -> AsyncIterator[Parts]:
     gate = Gate(settings, client, tenants.namespace, holds.metrics)
     lookout = Lookout()
     armed = Armed(client, tenants.container, lookout, holds.metrics.decided)
-    auto = AutoCalls(holds, armed, lookout, settings.failure_headers)
+    auto = AutoCalls(holds, gate, armed, lookout, settings.failure_headers)
 
     def stop() -> None:
         holds.stop()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,12 @@ async def worlds(
     front_end: FrontEnd = FrontEnd.LUA,
     request_timeout: float = 30.0,
     change: Change = lambda config: None,
+    more: Sequence[str] = (),
 ) -> AsyncIterator[World]:
-    """The real ones. Envoy waits a tenth of `request_timeout` for a word of the sidecar on whether to hold."""
+    """The real ones; `more` are the sidecar's flags.
+
+    Envoy waits a tenth of `request_timeout` for a word of the sidecar on whether to hold.
+    """
     async with (
         container(directory),
         coordinator(directory) as (process, url),
@@ -122,6 +126,7 @@ async def worlds(
             request_timeout=request_timeout,
             upstream_port=service.port,
             change=change,
+            more=more,
         ) as held,
     ):
         yield World(service, held, client, process)

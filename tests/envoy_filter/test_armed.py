@@ -5,8 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import msgspec
+import pytest
 
-from envoy_filter.armed import LONGEST_PAUSE, Armed
+from envoy_filter.armed import LONGEST_PAUSE, LONGEST_REFUSED, Armed
 from envoy_filter.backoff import Backoff
 from envoy_filter.http1 import Http1Client
 from envoy_filter.lookout import Kind, Lookout
@@ -91,3 +92,31 @@ async def test_lost_coordinator_disarms_and_is_asked_again() -> None:
 def test_coordinator_that_is_back_is_found_within_a_second() -> None:
     backoff = Backoff(LONGEST_PAUSE, first=0.5)
     assert max(backoff.pause() for _ in range(20)) <= 1.0
+
+
+@pytest.mark.parametrize(("code", "longest"), [(404, LONGEST_REFUSED), (403, LONGEST_REFUSED), (503, LONGEST_PAUSE)])
+async def test_who_is_refused_asks_less_and_less_often(
+    code: int, longest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    enough = asyncio.Event()
+
+    soon = asyncio.sleep
+
+    async def brief(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 20:
+            enough.set()
+        await soon(0)
+
+    async def refusing(_: Request) -> Reply:
+        return refusal(code, Reason.NOT_FOUND)
+
+    async with HttpServer(refusing) as server, arming(server) as armed:
+        monkeypatch.setattr(asyncio, "sleep", brief)
+        waiting = spawn(armed.changed(armed.version, 60), "wait")
+        async with asyncio.timeout(30):
+            await enough.wait()
+        monkeypatch.undo()
+        waiting.cancel()
+    assert max(pauses) == longest

@@ -233,19 +233,21 @@ async def test_service_has_no_say_in_what_is_replayed(world: World, target: str)
     assert world.service.tries[target] == 1
 
 
+def pasted(config: dict[str, Any]) -> None:
+    """Auto-debug's filters come first, those that hold are always on, and no route is for marked requests alone."""
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    filters = manager["http_filters"]
+    auto = [one for one in filters if "auto" in one["name"]]
+    holding = [one for one in filters[:-1] if one not in auto]
+    for one in holding:
+        del one["disabled"]
+    manager["http_filters"] = [*auto, *holding, filters[-1]]
+    host = manager["route_config"]["virtual_hosts"][0]
+    host["routes"] = [route for route in host["routes"] if "headers" not in route["match"]]
+
+
 async def test_pasted_in_the_wrong_order_it_holds_once(tmp_path: Path, front_end: FrontEnd) -> None:
-    """Auto-debug's filters come first, and those that hold marked requests are always on, as in pasted pieces."""
-
-    def change(config: dict[str, Any]) -> None:
-        manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-        filters = manager["http_filters"]
-        auto = [one for one in filters if "auto" in one["name"]]
-        holding = [one for one in filters[:-1] if one not in auto]
-        for one in holding:
-            del one["disabled"]
-        manager["http_filters"] = [*auto, *holding, filters[-1]]
-
-    async with worlds(tmp_path, front_end, change=change) as world:
+    async with worlds(tmp_path, front_end, change=pasted) as world:
         world.service.pauses["/slow"] = 0.4
         wish = await world.wish(trigger=Trigger.LATENCY, threshold=0.3)
         await world.send("/slow?n=1")
@@ -259,3 +261,30 @@ async def test_pasted_in_the_wrong_order_it_holds_once(tmp_path: Path, front_end
         assert [one.name for one in await world.client.send(list_attachments())] == [attachment.name]
         assert (await world.client.send(get_request(marked))).status.debug_attachment_ref is None
         assert world.service.tries["/slow?n=2"] == 1
+
+
+async def test_triggers_leave_marked_requests_alone(tmp_path: Path) -> None:
+    async with worlds(tmp_path, change=pasted) as world:
+        world.service.hopeless = True
+        failing = await world.wish()
+        assert (await world.send("/fails", headers={MARK: "1"})).status_code == 500
+        assert (await world.send("/fails", headers={"baggage": "squash=1"})).status_code == 500
+        assert world.service.tries == {"/fails": 2}
+        assert (await world.client.send(get_request(failing))).status.debug_attachment_ref is None
+        world.service.pauses["/slow"] = 0.4
+        slow = await world.wish(trigger=Trigger.LATENCY, threshold=0.3)
+        await until(lambda: armed_for(world, "latency"))
+        await world.send("/slow")
+        await until(lambda: armed_for(world, "next"))
+        assert parse((await world.send("/slow", headers={MARK: "1"})).headers[HEADER]).outcome is Outcome.NO_MATCH
+        assert (await world.client.send(get_request(slow))).status.debug_attachment_ref is None
+
+
+async def test_mark_that_does_not_count_keeps_nothing_from_being_held(tmp_path: Path) -> None:
+    async with worlds(tmp_path, change=pasted, more=("--tickets", "required")) as world:
+        wish = await world.wish()
+        asked = spawn(world.send("/fails", headers={"baggage": "squash=forged"}), "get")
+        attachment = await world.matched(wish)
+        await world.attach(attachment.name)
+        assert (await asked).text == "second"
+        assert world.service.tries == {"/fails": 2}

@@ -48,6 +48,7 @@ def test_failure_is_held_one_at_a_time() -> None:
     [
         ({"attempt": 2}, Skip.REPLAYED),
         ({"stream": True}, Skip.STREAM),
+        ({"marked": True}, Skip.MARKED),
         ({"size": 101}, Skip.TOO_LARGE),
         ({"size": 100}, None),
         ({"method": "POST"}, Skip.METHOD),
