@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from bench import attach, coordinator, crowd, envoy, facts, front_ends, holds, marked, memory, report, tunnel
+from bench import armed, attach, coordinator, crowd, envoy, facts, front_ends, holds, marked, memory, report, tunnel
 from bench.bars import ROWS
 from bench.measure import QUICK, BenchError, Effort, Measurement, Subject, Tell
 from demo.world import StartError
@@ -28,6 +28,7 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 SUBJECTS: dict[str, Subject] = {
     "envoy": envoy.measure,
     "front-ends": front_ends.measure,
+    "armed": armed.measure,
     "marked": marked.measure,
     "holds": holds.measure,
     "crowd": crowd.measure,

@@ -116,6 +116,12 @@ ROWS = (
     ),
     Row("unmarked.direct_cpu_ratio", "the same in requests per second of Envoy's processor time"),
     *_front_end_rows(),
+    Row(
+        "armed.failure_ratio",
+        "unmarked requests that do not fail, to a fast upstream: requests/s armed for a 5xx over not armed",
+        Bar(Side.AT_LEAST, 0.98),
+    ),
+    Row("armed.latency_ratio", "the same, armed for slow answers", Bar(Side.AT_LEAST, 0.98)),
     *_marked_rows(),
     Row(
         "hold.lag_p50_ms",

@@ -1,27 +1,29 @@
 """A thousand held requests that are let go in the same moment: what one sidecar makes of it.
 
 The coordinator is one of the bench's own, which has nothing to do but to say so: the real one takes its time for a
-thousand changes, and would hide what is measured.
+thousand changes, and would hide what is measured. So would a slow upstream, and callers that read while others wait:
+an Envoy answers with the time of arrival, and the answers are read one after another.
 """
 
 import asyncio
 import contextlib
-import sys
+import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
+from bench import envoy as envoys
 from bench.measure import BenchError, Effort, Measurement, Tell, percentile
 from bench.memory import resident
 from demo.world import World
 from squash.model import AttachmentPatch, AttachmentSpec, AttachmentStatus, Changes, DebugAttachment, Outcome, State
 from squash.result import HEADER, MARK, parse
-from squash.tasks import spawn
 
 ROUNDS = 3
 BATCH = 50
+ARRIVED = "x-arrived"
 PATIENCE = 60.0
 """Seconds for all of them to be held, and to be answered."""
 _NOTHING = AttachmentSpec(attachment={})
@@ -42,39 +44,47 @@ async def _measured(number: int, tell: Tell) -> tuple[list[list[float]], list[fl
     rounds, memory = [], []
     async with _listening() as double:
         with World("squash-bench-crowd") as world:
-            service = world.service("bench", "bench/upstream", [sys.executable, "-m", "bench.upstream"])
+            upstream = envoys.answering(world, {ARRIVED: "%START_TIME(%s.%6f)%"})
             sidecar = world.sidecar("bench", "--server-url", double.url)
-            envoy = world.envoy("bench", service.where, sidecar.where)
+            envoy = world.envoy("bench", upstream.where, sidecar.where)
             for turn in range(ROUNDS):
                 tell(f"round {turn + 1} of {ROUNDS}: {number} held, let go together")
-                callers: list[asyncio.Task[float]] = []
-                # They may come as they like; what counts is that all of them wait.
-                while len(callers) < number:
-                    callers += [spawn(_call(envoy.where), "caller") for _ in range(min(BATCH, number - len(callers)))]
-                    await double.holds(len(callers))
-                memory.append(resident(sidecar))
-                begun = double.let_go()
-                async with asyncio.timeout(PATIENCE):
-                    arrivals = await asyncio.gather(*callers)
+                with contextlib.ExitStack() as open_ones:
+                    callers: list[socket.socket] = []
+                    # They may come as they like; what counts is that all of them wait.
+                    while len(callers) < number:
+                        batch = range(min(BATCH, number - len(callers)))
+                        callers += [open_ones.enter_context(_call(envoy.where)) for _ in batch]
+                        await double.holds(len(callers))
+                    memory.append(resident(sidecar))
+                    begun = double.let_go()
+                    arrivals = await asyncio.to_thread(_arrivals, callers)
                 memory.append(resident(sidecar))
                 rounds.append([(arrived - begun) * 1000 for arrived in arrivals])
     return rounds, memory
 
 
-async def _call(url: str) -> float:
-    """A marked request; when it arrived at the upstream, by the monotonic clock."""
+def _call(url: str) -> socket.socket:
+    """A marked request on its way."""
     parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    with contextlib.closing(writer):
-        writer.write(f"GET / HTTP/1.1\r\nhost: bench\r\n{MARK}: 1\r\nconnection: close\r\n\r\n".encode())
-        answer = await reader.read()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status, *lines = head.decode().split("\r\n")
-    said = next((line.partition(":")[2].strip() for line in lines if line.startswith(f"{HEADER}:")), "")
+    caller = socket.create_connection((parts.hostname, parts.port), PATIENCE)
+    caller.sendall(f"GET / HTTP/1.1\r\nhost: bench\r\n{MARK}: 1\r\nconnection: close\r\n\r\n".encode())
+    return caller
+
+
+def _arrivals(callers: Sequence[socket.socket]) -> list[float]:
+    return [_arrival(caller) for caller in callers]
+
+
+def _arrival(caller: socket.socket) -> float:
+    """Reads the answer: when the request arrived at the upstream, in seconds since the epoch."""
+    answer = b"".join(iter(lambda: caller.recv(65_536), b""))
+    status, *lines = answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    headers = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    said = headers.get(HEADER, "")
     if " 200 " not in status or parse(said).outcome is not Outcome.ATTACHED:
         raise BenchError(f"a held request came back with {status!r} and {said!r}")
-    arrived: float = msgspec.json.decode(body)["arrived"]
-    return arrived
+    return float(headers[ARRIVED])
 
 
 @contextlib.asynccontextmanager
@@ -113,7 +123,7 @@ class Double:
             await self._moved.wait_for(lambda: len(self._there) >= number and self._watched)
 
     def let_go(self) -> float:
-        """The moment, by the monotonic clock."""
+        """The moment, in seconds since the epoch."""
         self._rounds += 1
         attached = AttachmentStatus(state=State.ATTACHED)
         found = [msgspec.structs.replace(each, status=attached) for each in self._there.values()]
@@ -121,7 +131,7 @@ class Double:
         self._there.clear()
         self._watched = False
         waiting, self._news = self._news, asyncio.get_running_loop().create_future()
-        begun = time.monotonic()
+        begun = time.time()
         waiting.set_result(news)
         return begun
 

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,9 +56,8 @@ class Pair:
 
 def measure(effort: Effort, tell: Tell) -> Iterator[Measurement]:
     with World("squash-bench-envoy") as world:
-        sidecar = _sidecar(world)
         upstream = answering(world)
-        proxied = _config(upstream.address, sidecar)
+        proxied = printed(upstream.address, sidecar(world))
         problems = []
         kinds = (("direct", direct(proxied), ()), ("proxied", proxied, ()), ("baggage", proxied, BAGGAGE))
         for kind, config, headers in kinds:
@@ -70,9 +69,12 @@ def measure(effort: Effort, tell: Tell) -> Iterator[Measurement]:
             raise BenchError("; ".join(problems))
 
 
-def answering(world: World) -> Child:
-    """An upstream that is fast: an Envoy that answers by itself."""
-    return _start(world, "upstream", without(direct(_config(_FREE, _FREE))), cores.plan().upstream)
+def answering(world: World, headers: Mapping[str, str] = {}) -> Child:
+    """An upstream that is fast: an Envoy that answers by itself, with these `headers` (which may have %COMMANDS%)."""
+    config = without(direct(printed(_FREE, _FREE)))
+    told = [{"header": {"key": name, "value": value}} for name, value in headers.items()]
+    _virtual_host(config)["response_headers_to_add"] = told
+    return _start(world, "upstream", config, cores.plan().upstream)
 
 
 def direct(config: Config) -> Config:
@@ -115,7 +117,7 @@ def _ours(route: Config) -> bool:
 def _compare(
     world: World, kind: str, config: Config, headers: Sequence[str], effort: Effort, tell: Tell
 ) -> Iterator[Measurement]:
-    pairs = compared(world, kind, config, headers, effort, tell)
+    pairs = compared(world, kind, config, without(config), headers, effort, tell)
     yield middle(f"unmarked.{kind}_ratio", "", ratios(pairs), pairs=[asdict(pair) for pair in pairs])
     yield middle(f"unmarked.{kind}_cpu_ratio", "", cpu_ratios(pairs))
 
@@ -128,12 +130,14 @@ def cpu_ratios(pairs: Sequence[Pair]) -> list[float]:
     return [pair.ours.per_cpu_second / pair.bare.per_cpu_second for pair in pairs if pair.calm]
 
 
-def compared(world: World, kind: str, config: Config, headers: Sequence[str], effort: Effort, tell: Tell) -> list[Pair]:
-    """Runs of an Envoy with this configuration and of one without us. Raises BenchError for too few calm ones."""
+def compared(
+    world: World, kind: str, config: Config, other: Config, headers: Sequence[str], effort: Effort, tell: Tell
+) -> list[Pair]:
+    """Runs of an Envoy with this configuration and of one with the other. Raises BenchError for too few calm ones."""
     pairs: list[Pair] = []
     for start in range(STARTS):
         ours = _start(world, f"{kind}-ours", config, cores.plan().measured)
-        bare = _start(world, f"{kind}-bare", without(config), cores.plan().measured)
+        bare = _start(world, f"{kind}-bare", other, cores.plan().measured)
         for pair in _pairs(ours, bare, headers, effort):
             pairs.append(pair)
             tell(f"{kind}, start {start + 1} of {STARTS}: {pair.ours.per_second:.0f}/s : {pair.bare.per_second:.0f}/s")
@@ -190,13 +194,13 @@ def read_wrk(said: str) -> tuple[float, int]:
     return float(rate[1]), int(number[1])
 
 
-def _sidecar(world: World) -> Address:
+def sidecar(world: World) -> Address:
     """Unmarked requests never reach it; it is there because it would be."""
     world.coordinator()
     return world.sidecar("bench").address
 
 
-def _config(upstream: Address, sidecar: Address) -> Config:
+def printed(upstream: Address, sidecar: Address) -> Config:
     """Just what `squashctl envoy config` prints."""
     config: Config = plain(bootstrap(EnvoySettings(listen=_FREE, upstream=upstream, sidecar=sidecar, admin=_FREE)))
     return config

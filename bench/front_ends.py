@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from bench import envoy
-from bench.envoy import Config, compared, cpu_ratios, direct, pasted, ratios
+from bench.envoy import Config, compared, cpu_ratios, direct, pasted, ratios, without
 from bench.measure import BenchError, Effort, Measurement, Tell, middle
 from demo.world import Child, World
 from envoy_filter.envoy import EnvoySettings, bootstrap, snippet
@@ -26,7 +26,7 @@ def measure(effort: Effort, tell: Tell) -> Iterator[Measurement]:
         for end in FrontEnd:
             for kind, config in _configs(end, upstream.address, sidecar(world, end)):
                 try:
-                    pairs = compared(world, kind, config, (), effort, tell)
+                    pairs = compared(world, kind, config, without(config), (), effort, tell)
                 except BenchError as error:
                     problems.append(f"{kind}: {error}")
                 else:
