@@ -31,10 +31,7 @@ _HOW = "How you connect"
 
 
 class With(StrEnum):
-    """What can be started. `code` cannot be told from outside to attach, so what to paste is shown.
-
-    Delve is for agents with a plug-in for it.
-    """
+    """What can be started; `console` is squashctl's own."""
 
     GDB = "gdb"
     DLV = "dlv"
@@ -344,7 +341,7 @@ def _plan(wish: DebugRequest | DebugAttachment, ways: _Ways) -> "Plan":
         timeout=ways.timeout,
         start=PROGRAMS.get(ways.start or ""),
         console=_console(ways) if ways.start is With.CONSOLE else (),
-        prints=tuple(ways.prints or ()) or (("vscode",) if ways.start is With.CODE else ()),
+        prints=tuple(ways.prints or ()),
         program=ways.program,
         mappings=tuple(ways.mappings or ()),
     )

@@ -1,10 +1,12 @@
 """Debuggers that squashctl starts for you (`--with`): what each needs, and how it is told where to connect."""
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 
-from squash.cli.editors import Place, gdb_commands, nvim_lua
+from squash.cli.editors import Place, configurations, gdb_commands, nvim_lua, speaking
 from squash.errors import SettingError, SquashError
 from squash.model import Agent
 from squash.reasons import Reason
@@ -15,10 +17,11 @@ class Program:
     """A client of debug servers. `debugger` is the one to ask for when nothing else was said; empty: any."""
 
     name: str
-    protocol: str
+    protocols: Collection[str]
     debugger: str
     install: str
-    arguments: Callable[[Place], list[str]]
+    arguments: Callable[[Place, Path], list[str]]
+    """By where the debug server is, and a directory for files of the program, which lives as long as it does."""
 
     def check(self) -> None:
         """Raises SquashError when it is not installed here."""
@@ -35,24 +38,28 @@ class Program:
                 f"they have {', '.join(sorted(known))}",
             )
 
-    def command(self, place: Place) -> list[str]:
-        """What to run. Raises SettingError when it does not speak the debug server's protocol."""
-        if place.protocol != self.protocol:
-            others = ", ".join(sorted(each.name for each in PROGRAMS.values() if each.protocol == place.protocol))
+    def check_speaks(self, place: Place) -> None:
+        """Raises SettingError when it does not speak the debug server's protocol."""
+        if place.protocol not in self.protocols:
+            others = ", ".join(sorted(each.name for each in PROGRAMS.values() if place.protocol in each.protocols))
+            spoken = " and ".join(sorted(self.protocols))
             raise SettingError(
-                f"--with {self.name} cannot be used: it speaks {self.protocol}, and {place.debugger} speaks "
+                f"--with {self.name} cannot be used: it speaks {spoken}, and {place.debugger} speaks "
                 f"{place.protocol}; take {others or 'an editor'}, or another --debugger"
             )
-        return [self.name, *self.arguments(place)]
+
+    def command(self, place: Place, scratch: Path) -> list[str]:
+        """What to run."""
+        return [self.name, *self.arguments(place, scratch)]
 
 
-def _gdb(place: Place) -> list[str]:
+def _gdb(place: Place, _: Path) -> list[str]:
     # Its questions would stand between the developer and the held request.
     commands = ["set confirm off", *gdb_commands(place)]
     return ["-q", *(word for command in commands for word in ("-ex", command))]
 
 
-def _nvim(place: Place) -> list[str]:
+def _nvim(place: Place, _: Path) -> list[str]:
     missing = "vim.notify('nvim-dap is not installed: see github.com/mfussenegger/nvim-dap', vim.log.levels.ERROR)"
     connect = f"if not pcall(require, 'dap') then {missing} return end {nvim_lua(place)}"
     lua = (
@@ -62,17 +69,28 @@ def _nvim(place: Place) -> list[str]:
     return ["-c", f"lua {lua}"]
 
 
+def _code(place: Place, scratch: Path) -> list[str]:
+    # VS Code cannot be told on its command line to attach, but a workspace may bring a launch configuration along.
+    [(_, text)] = configurations(place, ["vscode"]).values()
+    folders = [here for here, _ in place.mappings] or [str(Path.cwd())]
+    launch = {"version": "0.2.0", "configurations": [json.loads(text)]}
+    workspace = scratch / "squash.code-workspace"
+    workspace.write_text(json.dumps({"folders": [{"path": path} for path in folders], "launch": launch}, indent=2))
+    return ["--new-window", "--wait", str(workspace)]
+
+
 PROGRAMS = {
     program.name: program
     for program in (
-        Program("gdb", "gdb", "gdb", "on Debian `apt-get install gdb`", _gdb),
+        Program("gdb", ("gdb",), "gdb", "on Debian `apt-get install gdb`", _gdb),
         Program(
             "dlv",
-            "dlv",
+            ("dlv",),
             "dlv",
             "`go install github.com/go-delve/delve/cmd/dlv@latest`",
-            lambda p: ["connect", str(p.address)],
+            lambda place, _: ["connect", str(place.address)],
         ),
-        Program("nvim", "dap", "", "on Debian `apt-get install neovim`, then the plug-in nvim-dap", _nvim),
+        Program("nvim", ("dap",), "", "on Debian `apt-get install neovim`, then the plug-in nvim-dap", _nvim),
+        Program("code", speaking("vscode"), "", "install VS Code, then `Shell Command: Install 'code' command`", _code),
     )
 }

@@ -4,11 +4,13 @@ import asyncio
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from squash.cli.editors import configurations
+from squash.cli.editors import Place, configurations
 from squash.cli.exits import Exit
 from squash.cli.follow import PAUSE, POLL
 from squash.cli.local_end import LocalEnd
@@ -246,8 +248,8 @@ class Pursuit:
             configurations={name: text for name, (_, text) in shown.items()},
         )
         if plan.start:
-            command = plan.start.command(where)
-            self._tasks.append(spawn(self._run(command), plan.start.name))
+            plan.start.check_speaks(where)
+            self._tasks.append(spawn(self._start(plan.start, where), plan.start.name))
             return
         for editor, text in shown.values():
             indented = (f"  {line}" for line in text.splitlines())
@@ -257,6 +259,10 @@ class Pursuit:
     async def _serve(self, local: LocalEnd, sock: socket.socket) -> None:
         with sock:
             await local.listen(sock, only_one=False)
+
+    async def _start(self, program: Program, where: Place) -> None:
+        with tempfile.TemporaryDirectory(prefix="squash-") as scratch:
+            await self._run(program.command(where, Path(scratch)))
 
     async def _run(self, command: list[str]) -> None:
         """Gives a program the terminal; its end is the session's."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import sys
@@ -250,6 +251,28 @@ async def test_gdb_on_a_terminal(desk: Desk, caller: Caller) -> None:
     assert '"available": 0' in served.text
     desk.nothing_left()
     await in_thread(free, pod)
+
+
+async def test_vs_code_gets_a_workspace_that_attaches(desk: Desk, tmp_path: Path) -> None:
+    """The program here only notes what VS Code would be given."""
+    desk.world.agent()
+    desk.world.service("py", "demo/py", [sys.executable, "-c", LOOP])
+    code, noted = tmp_path / "code", tmp_path / "noted"
+    code.write_text(f'#!/bin/sh\n[ "$1 $2" = "--new-window --wait" ] && (cat "$3"; echo; echo "$3") > {noted}\n')
+    code.chmod(0o755)
+    desk.ctl.env["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    done = await in_thread(
+        desk.ctl, "debug", "container", "py", "-n", desk.namespace, "--with", "code", "--map", f"{tmp_path}=/app"
+    )
+    assert done.returncode == 0, done.stderr
+    text, _, place = noted.read_text().strip().rpartition("\n")
+    workspace = json.loads(text)
+    assert workspace["folders"] == [{"path": str(tmp_path)}]
+    [launch] = workspace["launch"]["configurations"]
+    assert (launch["type"], launch["request"]) == ("debugpy", "attach")
+    assert launch["pathMappings"] == [{"localRoot": str(tmp_path), "remoteRoot": "/app"}]
+    assert not await in_thread(Path(place).exists)
+    desk.nothing_left()
 
 
 async def test_the_console_on_a_terminal(desk: Desk, caller: Caller) -> None:
