@@ -7,11 +7,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from agent.audit import Audit
 from agent.choice import AmbiguousError, pick
 from agent.containers import Containers
-from agent.debuggers import Debugger, DebugServer, Target
+from agent.debuggers import Debugger, DebugServer, Target, attempt
 from agent.places import Places
+from agent.preflight import finding
+from agent.preflight.run import examine
 from agent.process import Process
 from agent.protocols.interpreter import Event
 from agent.report import Reporter
@@ -160,10 +164,9 @@ class Attachment:
 
     async def _attach(self, debugger: Debugger, target: Target) -> DebugServer:
         process = target.process
-        if tracer := process.tracer:
-            raise SquashError(Reason.TRACED_BY_OTHER, f"process {process.pid} is traced by process {tracer}")
         self._report(phase=Phase.STARTING, pid=process.pid, debugger=debugger.name, protocol=debugger.protocol)
         try:
+            await self._preflight(debugger, target)
             async with asyncio.timeout(self._tools.settings.attach_timeout):
                 server = await debugger.attach(target)
         except TimeoutError:
@@ -179,6 +182,18 @@ class Attachment:
             await server.detach()
             raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} ended while {debugger.name} was attached")
         return server
+
+    async def _preflight(self, debugger: Debugger, target: Target) -> None:
+        """Raises SquashError when the debugger would fail, or could harm the process: nothing was touched then."""
+        began = time.monotonic()
+        findings = await asyncio.to_thread(examine, debugger, target.process)
+        refusal, doubts = finding.refusal(findings), finding.warnings(findings)
+        done = attempt("preflight", began, refusal)
+        target.attempts.append(done if refusal or not doubts else replace(done, message=doubts))
+        if refusal:
+            raise refusal
+        if doubts:
+            self._report(message=doubts[:LONGEST_MESSAGE])
 
     async def _serve(self, debugger: Debugger, server: DebugServer, process: Process, socket: Path) -> Reason:
         spec, settings = self._wanted.spec, self._tools.settings

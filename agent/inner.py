@@ -5,6 +5,7 @@ it. What is put there is named in notes on the agent's side, so that it is taken
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -25,6 +26,9 @@ NAME = "squash"
 _NOTES = "inside.json"
 _SPARE = 32 * 1024 * 1024
 """Bytes that a file system must have free for a debugger's files."""
+_NOT_OURS = f"{NAME} in there is not ours"
+_NO_TRIAL = (errno.EOPNOTSUPP, errno.EISDIR)
+"""File systems that know no files without a name say so by one of these (open(2))."""
 _turn = threading.Lock()
 """One at a time puts files into containers or takes them away: the last one out removes what they share."""
 
@@ -48,7 +52,7 @@ class Inner:
 
         Raises SquashError when there is no place in the container.
         """
-        if _same_root(process):
+        if same_root(process):
             return cls(own, str(own))
         mount = procfs.namespace(process.pid, "mnt")
         tried = []
@@ -122,20 +126,46 @@ class Inner:
 
     def _make(self) -> None:
         outside = self.outside
-        facts = os.statvfs(outside.parent.parent)
-        if facts.f_flag & os.ST_NOEXEC:
-            raise OSError(0, "mounted noexec")
-        if facts.f_bavail * facts.f_frsize < _SPARE:
-            raise OSError(0, "no space left")
+        if found := _obstacle(outside.parent.parent):
+            raise OSError(0, found)
         with contextlib.suppress(FileExistsError):
             outside.parent.mkdir(mode=0o755)
-        if outside.parent.is_symlink() or outside.parent.stat().st_uid != os.geteuid():
-            raise OSError(0, f"{NAME} in there is not ours")
+        if not _is_ours(outside.parent):
+            raise OSError(0, _NOT_OURS)
         outside.parent.chmod(0o755)
         outside.mkdir(mode=0o700)
 
 
-def _same_root(process: Process) -> bool:
+def obstacle(process: Process, home: str) -> str:
+    """Why no directory of ours can be made in this one of HOMES in the process's file system; empty when it can."""
+    place = procfs.PROC / str(process.pid) / "root" / home.removeprefix("/")
+    try:
+        if found := _obstacle(place):
+            return found
+        if (place / NAME).is_symlink() or (place / NAME).exists():
+            return "" if _is_ours(place / NAME) else _NOT_OURS
+        # A file without a name, which is gone when it is closed: what could be made, can be.
+        os.close(os.open(place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        return "" if error.errno in _NO_TRIAL else error.strerror or str(error)
+    return ""
+
+
+def _obstacle(place: Path) -> str:
+    """Raises OSError when it is not there."""
+    facts = os.statvfs(place)
+    if facts.f_flag & os.ST_RDONLY:
+        return "mounted read-only"
+    if facts.f_flag & os.ST_NOEXEC:
+        return "mounted noexec"
+    return "no space left" if facts.f_bavail * facts.f_frsize < _SPARE else ""
+
+
+def _is_ours(place: Path) -> bool:
+    return not place.is_symlink() and place.stat().st_uid == os.geteuid()
+
+
+def same_root(process: Process) -> bool:
     """Whether the process sees the files that the agent sees, under the same names."""
     try:
         ours, theirs = Path("/").stat(), (process.root / ".").stat()

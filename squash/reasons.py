@@ -390,6 +390,37 @@ class Reason(StrEnum):
         "Yama's ptrace_scope keeps the agent from tracing a process that is not its child",
         "run the agent as root, or `sysctl kernel.yama.ptrace_scope=0`",
     )
+    CAPABILITY_MISSING = (
+        "capability_missing",
+        "the agent lacks a capability that the debugger takes for this process",
+        "add those that the message names (`capabilities: add` of the pod, `cap_add` of Compose), "
+        "or run the agent as the process's user",
+    )
+    SECCOMP_DENIED = (
+        "seccomp_denied",
+        "a seccomp filter stands between the debugger and the process",
+        "run whichever the message names with the profile RuntimeDefault, or Unconfined",
+    )
+    USER_NAMESPACE = (
+        "user_namespace",
+        "the process lives in a user namespace where the agent has no rights",
+        "run the agent in the node's own user namespace (no userns-remap, `hostUsers: true`)",
+    )
+    ARCHITECTURE = (
+        "architecture",
+        "the process runs code of a machine that the debugger does not know",
+        "use an agent and a debugger made for that machine, or run the service on the node's own",
+    )
+    MEMORY_SHORT = (
+        "memory_short",
+        "the container has not enough memory left for the debugger",
+        "raise the container's memory limit by what the message names, or debug another replica",
+    )
+    SYMBOLS_MISMATCH = (
+        "symbols_mismatch",
+        "the file with symbols is of another build than the executable",
+        "take the file of the very build that runs: the message has both build ids",
+    )
     FILES_UNREADABLE = (
         "files_unreadable",
         "the process cannot read the debugger's files or write its socket",

@@ -11,6 +11,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
+from agent.preflight.facts import Facts
+from agent.preflight.finding import Finding
+from agent.preflight.needs import Needs
 from agent.process import Process
 from agent.streams import Stream
 from agent.terms import ORDINARY, Terms
@@ -61,6 +64,11 @@ class Debugger(Protocol):
     name: str
     protocol: str
     """A key of `agent.protocols.PROTOCOLS`: `dap` (Debug Adapter Protocol) or `gdb` (GDB remote serial protocol)."""
+    needs: Needs
+    """What the preflight looks for before `attach` is called."""
+
+    def examine(self, facts: Facts) -> Iterable[Finding]:
+        """What more there is to know of a process for this debugger, such as its language's version. Only looks."""
 
     def claim(self, process: Process) -> float:
         """How well the process suits: the highest claim wins, below 0 means not mine."""

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from agent.debuggers import Target, attempt
 from agent.denied import denied
 from agent.inner import Inner
 from agent.line import Line
+from agent.preflight.facts import Facts
+from agent.preflight.finding import Finding, ok, refused, warning
+from agent.preflight.needs import MEGABYTE, Needs
 from agent.process import Process
 from agent.streams import Stream
 from agent.terms import ORDINARY, Terms
@@ -34,9 +38,39 @@ DETACH = 5.0
 _log = Log("debugpy")
 
 
+_VERSION = re.compile(r"(?:/libpython|/python)3\.(\d+)t?(?![\d.]*\.zip)")
+"""In the paths of what a Python has mapped, or its own: the minor version."""
+OLDEST, NEWEST = 8, 14
+"""Minor versions of Python 3 that debugpy works in."""
+
+
 class Debugpy:
     name = "debugpy"
     protocol = "dap"
+    needs = Needs(
+        traces=True,
+        directory=True,
+        files=14 * MEGABYTE,
+        memory=16 * MEGABYTE,
+        runs_code=True,
+        machines=frozenset({"x86_64"}),
+    )
+
+    def examine(self, facts: Facts) -> Iterator[Finding]:
+        """Its version; and whether the parts of debugpy that are compiled can be loaded."""
+        minor = _minor(facts.process)
+        if minor is None:
+            yield ok("version", "which Python it is will be seen by its functions")
+        elif not OLDEST <= minor <= NEWEST:
+            message = f"process {facts.process.pid} runs Python 3.{minor}; debugpy works in 3.{OLDEST} to 3.{NEWEST}"
+            yield refused("version", Reason.DEBUGGER_UNSUITED, message)
+        else:
+            yield ok("version", f"Python 3.{minor}")
+        if facts.target.libc.name == "musl" and minor is not None and minor < 12:
+            message = (
+                f"debugpy's compiled parts are for glibc: on musl Python 3.{minor} runs slower while it is debugged"
+            )
+            yield warning("libc", message, "take Python 3.12 or newer, or an image with glibc")
 
     def claim(self, process: Process) -> float:
         """Sure of a program named python; less so of one that has libpython mapped."""
@@ -201,6 +235,15 @@ def _failure(process: Process, said: dict[str, Any]) -> SquashError:
     if not process.alive:
         return SquashError(Reason.PROCESS_GONE, f"process {process.pid} ended while debugpy was attached")
     return SquashError(Reason.ATTACH_FAILED, f"process {process.pid} hung up while debugpy was attached")
+
+
+def _minor(process: Process) -> int | None:
+    """The minor version of its Python 3, as the paths tell of what it has mapped; None when they do not."""
+    with contextlib.suppress(OSError):
+        text = f"{process.exe}\n{Path(f'/proc/{process.pid}/maps').read_text(errors='replace')}"
+        if found := _VERSION.search(text):
+            return int(found[1])
+    return None
 
 
 def _package() -> Path:

@@ -14,11 +14,16 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from agent import farewell, rescue
 from agent.debuggers import Target, attempt
 from agent.denied import YAMA, denied
+from agent.libc import own_glibc
+from agent.preflight.facts import Facts
+from agent.preflight.finding import Finding, ok, warning
+from agent.preflight.needs import Needs
 from agent.process import Process
 from agent.rescue import Notes
 from agent.streams import Stream
@@ -49,6 +54,22 @@ class Gdb:
     def __init__(self, gdbserver: str = "gdbserver") -> None:
         """`gdbserver`: the program, looked up on PATH when it is a bare name."""
         self._gdbserver = gdbserver
+        # Of these machines the guard knows what a breakpoint looks like.
+        self.needs = Needs(
+            traces=True,
+            symbols=True,
+            libraries=True,
+            programs=(gdbserver,),
+            machines=frozenset({"x86_64", "aarch64"}),
+        )
+
+    def examine(self, facts: Facts) -> Iterator[Finding]:
+        """gdbserver knows threads by a library that must be of the very version of the process's C library."""
+        own, libc = own_glibc(), facts.target.libc
+        if libc.name == "musl" or (libc.name and libc.version != own):
+            yield ok("libc", f"{libc}, and the agent has glibc {own}: thread-local variables cannot be read")
+        if facts.target.program and facts.target.program.go:
+            yield warning("language", "gdb knows little of Go's goroutines and types", "use the debugger delve")
 
     def claim(self, process: Process) -> float:
         try:

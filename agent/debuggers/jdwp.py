@@ -7,12 +7,16 @@ is nothing. The JVM itself lets every thread run and forgets the breakpoints whe
 import asyncio
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from agent import jvm, netns
 from agent.debuggers import Target
+from agent.preflight.facts import Facts
+from agent.preflight.finding import Finding
+from agent.preflight.needs import Needs
 from agent.process import Process
 from agent.streams import Stream
 from agent.terms import ORDINARY, Terms
@@ -59,6 +63,11 @@ class Jdwp:
 class Java:
     name = "jdwp"
     protocol = "jdwp"
+    needs = Needs(network=True)
+
+    def examine(self, facts: Facts) -> Iterable[Finding]:
+        """Nothing beyond what `needs` says."""
+        return ()
 
     def claim(self, process: Process) -> float:
         if Path(process.exe).name == "java":

@@ -13,6 +13,7 @@ import re
 import signal
 import socket
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from agent.debuggers import Target, attempt
 from agent.denied import denied
 from agent.inner import Inner
 from agent.line import Line
+from agent.preflight.facts import Facts
+from agent.preflight.finding import Finding
+from agent.preflight.needs import Needs
 from agent.process import Process
 from agent.streams import Stream
 from agent.terms import ORDINARY, Terms
@@ -48,6 +52,11 @@ _log = Log("node")
 class Node:
     name = "node"
     protocol = "inspector"
+    needs = Needs(signals=True, directory=True, network=True, runs_code=True)
+
+    def examine(self, facts: Facts) -> Iterable[Finding]:
+        """Nothing beyond what `needs` says."""
+        return ()
 
     def claim(self, process: Process) -> float:
         return 0.9 if re.fullmatch(r"node(js)?(-?\d+)?", Path(process.exe).name) else -1.0

@@ -6,6 +6,9 @@ import pytest
 
 from agent.choice import AmbiguousError, pick
 from agent.debuggers import DebugServer, Target
+from agent.preflight.facts import Facts
+from agent.preflight.finding import Finding
+from agent.preflight.needs import Needs
 from agent.process import Process
 from squash.errors import SquashError
 from squash.model import AttachmentSpec
@@ -16,6 +19,7 @@ class Claims:
     """A debugger that claims what runs the executable it is told."""
 
     protocol = "dap"
+    needs = Needs()
 
     def __init__(self, name: str, **claims: float) -> None:
         self.name = name
@@ -23,6 +27,9 @@ class Claims:
 
     def claim(self, process: Process) -> float:
         return self._claims.get(process.comm, -1)
+
+    def examine(self, facts: Facts) -> list[Finding]:
+        raise AssertionError("only asked for its claim")
 
     async def attach(self, target: Target) -> DebugServer:
         raise AssertionError("only asked for its claim")

@@ -1,0 +1,64 @@
+"""Which C library a process has mapped: debuggers bring code that is compiled for one, or look into it."""
+
+import contextlib
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.process import Process
+from squash import procfs
+
+_GLIBC = re.compile(rb"stable release version (\d+\.\d+)")
+_LOADED = re.compile(r"(\S*/(?:libc\.so\.6|libc-(\d[\d.]*)\.so|ld-linux[^/]*|ld-(\d[\d.]*)\.so|ld-musl-[^/]*))$", re.M)
+
+
+@dataclass(frozen=True)
+class Libc:
+    name: str = ""
+    """`glibc`, `musl`, or empty: none, as in a static program."""
+    version: str = ""
+    """Empty when it does not say."""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}".strip() or "none: a static program"
+
+
+STATIC = Libc()
+
+
+def libc(process: Process) -> Libc:
+    """By the loader and the library that it has mapped; the version by the file's name, else by what is in it."""
+    try:
+        maps = (procfs.PROC / str(process.pid) / "maps").read_text(errors="replace")
+    except OSError:
+        return STATIC
+    found = list(_LOADED.finditer(maps))
+    if any("/ld-musl-" in match[1] for match in found):
+        return Libc("musl")
+    versions = (match[2] or match[3] for match in found)
+    if not found:
+        return STATIC
+    version = next(filter(None, versions), "")
+    return Libc("glibc", version or next(_glibc_versions(process, {match[1] for match in found}), ""))
+
+
+def _glibc_versions(process: Process, paths: set[str]) -> Iterator[str]:
+    for path in sorted(paths):
+        with contextlib.suppress(OSError, ValueError):
+            yield from _versions_in(process.root / path.removeprefix("/"))
+
+
+def _versions_in(path: Path) -> list[str]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return [found.decode() for found in _GLIBC.findall(data)]
+
+
+def own_glibc() -> str:
+    """The version of the agent's own, like `2.36`; empty when it runs on another library."""
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION").partition(" ")[2]  # type: ignore[union-attr]
+    except (ValueError, OSError, AttributeError):
+        return ""
