@@ -50,10 +50,13 @@ class Dap:
             while self._socket.recv(65536):
                 pass
 
-    def attach(self, breakpoints: dict[str, list[int]]) -> Json:
-        """The whole handshake, with breakpoints by file, up to configurationDone. Returns the breakpoints as set."""
+    def attach(self, breakpoints: dict[str, list[int]], **arguments: Any) -> Json:
+        """The whole handshake, with breakpoints by file, up to configurationDone. Returns the breakpoints as set.
+
+        `arguments` are those of the attach request, for another debugger than debugpy.
+        """
         self.ask("initialize", adapterID="squash", pathFormat="path", linesStartAt1=True, columnsStartAt1=True)
-        attach = self.send("attach", justMyCode=False)
+        attach = self.send("attach", **(arguments or {"justMyCode": False}))
         self.event("initialized")
         found = {}
         for path, lines in breakpoints.items():
