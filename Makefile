@@ -21,7 +21,7 @@ runtimes: .venv/.dev build/base ## what needs a real containerd and a real Docke
 	$(BIN)/pytest tests/runtimes $(ARGS)
 
 soak: .venv/.dev .venv-envoy/.done build/.tools build/stock ## the wide tests: many sessions, holds and kills; and long holds in real time
-	SQUASH_SOAK=1 $(BIN)/pytest tests/soak $(ARGS)
+	SQUASH_SOAK=1 $(BIN)/pytest tests/soak tests/agent/test_inject.py $(ARGS)
 	SQUASH_TEST_PAUSE=15,40 $(BIN)/pytest -n 8 tests/envoy_filter/test_shield.py
 
 check: .venv/.dev ## lint, format, types, import layers

@@ -1,17 +1,22 @@
-"""Symbols of an ELF file's dynamic table (System V ABI, elf(5)), for 64-bit little-endian files.
+"""What an ELF file says of itself (System V ABI, elf(5)), for 64-bit little-endian files.
 
 Imports the standard library only: the injector runs without site-packages.
 """
 
+import contextlib
 import mmap
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 _SECTION = struct.Struct("<IIQQQQIIQQ")
+_PROGRAM = struct.Struct("<IIQQQQQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _DYNSYM = 11
 _ET_DYN = 3
+_PT_LOAD, _PF_X = 1, 1
+_PAGE = 4096
 
 
 class NotElfError(Exception):
@@ -25,8 +30,31 @@ class Symbols:
     addresses: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Slack:
+    """What is mapped behind the end of a file's program code, because only whole pages can be: nobody's bytes."""
+
+    mapped_from: int
+    """Offset in the file of the mapping."""
+    begin: int
+    """Bytes from the beginning of the mapping."""
+    end: int
+
+
 def dynamic_symbols(path: Path, names: frozenset[str]) -> Symbols:
     """Those of `names` that the file defines. Raises NotElfError and OSError."""
+    with _open(path) as data:
+        return _symbols(data, {name.encode(): name for name in names})
+
+
+def slack(path: Path) -> list[Slack]:
+    """Raises NotElfError and OSError."""
+    with _open(path) as data:
+        return list(_slack(data))
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[mmap.mmap]:
     with path.open("rb") as file:
         try:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -36,12 +64,12 @@ def dynamic_symbols(path: Path, names: frozenset[str]) -> Symbols:
             if data[:6] != b"\x7fELF\x02\x01":
                 raise NotElfError(f"{path} is no 64-bit little-endian ELF file")
             try:
-                return _read(data, {name.encode(): name for name in names})
+                yield data
             except (struct.error, IndexError) as error:
                 raise NotElfError(f"{path} is damaged: {error}") from error
 
 
-def _read(data: mmap.mmap, wanted: dict[bytes, str]) -> Symbols:
+def _symbols(data: mmap.mmap, wanted: dict[bytes, str]) -> Symbols:
     (kind,) = struct.unpack_from("<H", data, 16)
     (table,) = struct.unpack_from("<Q", data, 40)
     size, count = struct.unpack_from("<HH", data, 58)
@@ -57,3 +85,13 @@ def _read(data: mmap.mmap, wanted: dict[bytes, str]) -> Symbols:
             if entry[0] and entry[4] and entry[0] in at:
                 found[wanted[at[entry[0]]]] = entry[4]
     return Symbols(kind == _ET_DYN, found)
+
+
+def _slack(data: mmap.mmap) -> Iterator[Slack]:
+    (table,) = struct.unpack_from("<Q", data, 32)
+    size, count = struct.unpack_from("<HH", data, 54)
+    for index in range(count):
+        kind, flags, offset, _, _, in_file, in_memory, _ = _PROGRAM.unpack_from(data, table + index * size)
+        if kind == _PT_LOAD and flags & _PF_X and in_file == in_memory:
+            begin = offset % _PAGE + in_file
+            yield Slack(offset - offset % _PAGE, begin, -(-begin // _PAGE) * _PAGE)

@@ -1,14 +1,15 @@
 """Makes a running CPython execute a piece of code, without gdb: a program of its own, run by `agent.debuggers.debugpy`.
 
-It survives the agent: were it killed while the thread is stopped on our call, the thread would run on with our
-registers. So it ignores signals, needs about a millisecond for its work, and never gives up a call half-way.
+It stops the main thread for less than a millisecond, lays what is to be done on its stack, and sends it through a
+piece of code of ours, in one step. From there the thread finds back by itself (`agent.machines`), so that this program
+may be killed at any moment: the thread goes on, and at worst the code is not run.
 
 Two ways, told apart by what the main thread is doing. Running Python (or C code that will return to it): the code
-is queued with Py_AddPendingCall and the interpreter runs it between two instructions. Blocked in a system call: the
-code runs at once, under PyGILState_Ensure; the system call is then started again by the kernel. A main thread that
-waits for a lock may be waiting for the interpreter itself, where it must not be disturbed: the code is queued, and
-run at once only when the thread has slept through PATIENCE, as it does in `join` or `acquire`; a thread that waits
-for the interpreter wakes up every few milliseconds.
+is queued with Py_AddPendingCall and the interpreter runs it between two instructions. Asleep in a system call: the
+code runs at once, under PyGILState_Ensure, and the system call is started again after it. A main thread that waits for
+a lock may be waiting for the interpreter itself, where it must not be disturbed: the code is queued, and run at once
+only when the thread has slept through PATIENCE, as it does in `join` or `acquire`; a thread that waits for the
+interpreter wakes up every few milliseconds.
 
 Usage: python -S -E -c … PID START_TIME, and the code as a JSON string in the first line of stdin; prints JSON objects,
 one a line. Imports the standard library only.
@@ -22,32 +23,29 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.elf import NotElfError, dynamic_symbols
-from agent.ptrace import FUTEX, GoneError, Stopped, StuckError
+from agent import machines
+from agent.elf import NotElfError, dynamic_symbols, slack
+from agent.machines import Job, Machine
+from agent.ptrace import GoneError, SignalledError, Stopped
 
 PENDING, RUN, ENSURE, RELEASE = "Py_AddPendingCall", "PyRun_SimpleString", "PyGILState_Ensure", "PyGILState_Release"
 SINCE_3_8 = "PyConfig_InitPythonConfig"
 """Came with CPython 3.8 (PEP 587), the oldest version that debugpy knows."""
 SYMBOLS = frozenset({PENDING, RUN, ENSURE, RELEASE, SINCE_3_8})
 
-MMAP = 9
-BLOCKING = frozenset(
-    {
-        *(0, 7, 23, 270, 271),  # read, poll, select, pselect6, ppoll
-        *(232, 281, 441),  # epoll_wait, epoll_pwait, epoll_pwait2
-        *(42, 43, 45, 47, 288, 299),  # connect, accept, recvfrom, recvmsg, accept4, recvmmsg
-        *(34, 35, 128, 130, 230),  # pause, nanosleep, rt_sigtimedwait, rt_sigsuspend, clock_nanosleep
-        *(61, 247),  # wait4, waitid
-    }
-)
-"""System calls that may last, in which a thread holds no lock of the C library (x86-64 numbers)."""
-
 PATIENCE = 0.1
 """Seconds without a moment of wakefulness after which a lock that is waited for is not the interpreter's (5 ms)."""
+STUCK = 1.0
+"""Seconds that the lock of the pending calls may be waited for: it is held for nanoseconds."""
+MOMENTS = 50
+"""How often a better moment is waited for, 10 ms each."""
+ROOM = 256 * 1024
+"""Bytes of stack that the interpreter may need for the code."""
 
 
 class RefusedError(Exception):
@@ -58,36 +56,48 @@ class RefusedError(Exception):
         super().__init__(message)
 
 
+class BadMomentError(Exception):
+    """The thread must not be disturbed where it is just now."""
+
+
+@dataclass(frozen=True)
+class Mapping:
+    start: int
+    end: int
+    rights: str
+    offset: int
+    path: str
+
+
 @dataclass(frozen=True)
 class Interpreter:
-    """Where CPython's functions and a `syscall` instruction lie in a process."""
+    """Where CPython's functions lie in a process, and where code of ours can lie."""
 
     functions: dict[str, int]
-    code: tuple[tuple[int, int], ...]
-    """Executable mappings of the C library and the vDSO, to look for the instruction."""
+    places: tuple[int, ...]
+    """Addresses, the best first."""
+
+    def job(self, source: bytes, *, now: bool = False) -> Job:
+        ensure, run, release, pending = (self.functions[name] for name in (ENSURE, RUN, RELEASE, PENDING))
+        return Job(source, ensure, run, release, pending, now)
 
 
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ \S+ *(.*)")
 
 
-def find_interpreter(pid: int) -> Interpreter:
+def mappings(pid: int) -> list[Mapping]:
+    text = Path(f"/proc/{pid}/maps").read_text()
+    found = filter(None, map(_MAPPING.match, text.splitlines()))
+    return [Mapping(int(m[1], 16), int(m[2], 16), m[3], int(m[4], 16), m[5]) for m in found]
+
+
+def find_interpreter(pid: int, machine: Machine) -> Interpreter:
     """Raises RefusedError when the process is no CPython that can be attached to."""
-    lowest: dict[str, int] = {}
-    code = []
-    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-        match = _MAPPING.match(line)
-        if not match:
-            continue
-        start, end, rights, path = int(match[1], 16), int(match[2], 16), match[3], match[5]
-        lowest.setdefault(path, start)
-        if "x" in rights and (path == "[vdso]" or re.search(r"/(libc[.-]|ld-musl)[^/]*$", path)):
-            code.append((start, end))
+    maps = mappings(pid)
     exe = os.readlink(f"/proc/{pid}/exe")
-    candidates = [(exe, Path(f"/proc/{pid}/exe"))]
-    candidates += [(path, Path(f"/proc/{pid}/root{path}")) for path in lowest if "/libpython" in path]
-    for path, file in candidates:
+    for path in [exe, *dict.fromkeys(mapping.path for mapping in maps if "/libpython" in mapping.path)]:
         try:
-            symbols = dynamic_symbols(file, SYMBOLS)
+            symbols = dynamic_symbols(_file(pid, path, exe), SYMBOLS)
         except (NotElfError, OSError):
             continue
         if {PENDING, RUN, ENSURE, RELEASE} <= symbols.addresses.keys():
@@ -95,90 +105,190 @@ def find_interpreter(pid: int) -> Interpreter:
                 raise RefusedError(
                     "debugger_unsuited", f"{path} is older than CPython 3.8, the oldest that debugpy knows"
                 )
-            base = lowest.get(path, 0) if symbols.relocatable else 0
-            return Interpreter({name: base + at for name, at in symbols.addresses.items()}, tuple(code))
+            base = min(mapping.start for mapping in maps if mapping.path == path) if symbols.relocatable else 0
+            functions = {name: base + at for name, at in symbols.addresses.items()}
+            return Interpreter(functions, tuple(_places(pid, maps, exe, len(machine.CODE))))
     raise RefusedError("debugger_unsuited", f"process {pid} ({exe}) is no CPython: it lacks the functions of its C API")
 
 
+def _file(pid: int, path: str, exe: str) -> Path:
+    return Path(f"/proc/{pid}/exe") if path == exe else Path(f"/proc/{pid}/root{path}")
+
+
+def _places(pid: int, maps: list[Mapping], exe: str, size: int) -> Iterator[int]:
+    """Where nobody's bytes are executable: behind the code of the program and its libraries, in its last page."""
+    for mapping in maps:
+        if mapping.rights != "r-xp" or not mapping.path.startswith("/"):
+            continue
+        try:
+            found = slack(_file(pid, mapping.path, exe))
+        except (NotElfError, OSError):
+            continue
+        for gap in found:
+            begin = mapping.start + (gap.begin + 15 & ~15)
+            if gap.mapped_from == mapping.offset and mapping.start + gap.end == mapping.end >= begin + size:
+                yield begin
+
+
 def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
-    """Returns `strategy` (`pending` or `direct`), `page` (where the source lies) and `stopped` (seconds).
+    """Returns `strategy` (`pending` or `direct`) and `stopped` (seconds). Raises RefusedError.
 
-    Raises RefusedError. `direct` has run the code; `pending` has it run as soon as the main thread is back in Python.
+    `direct` has the code run at once; `pending` as soon as the main thread is back in Python.
     """
-    if os.uname().machine != "x86_64":
-        raise RefusedError("debugger_unsuited", f"attaching by ptrace knows x86-64 only, not {os.uname().machine}")
-    interpreter = find_interpreter(pid)
-    begun = time.monotonic()
-    try:
-        with Stopped(pid) as thread:
-            if _start_time(pid) != start_time or interpreter != find_interpreter(pid):
-                raise RefusedError("process_gone", f"process {pid} ended or became another program")
-            page = _put(thread, interpreter, source)
-            strategy = _run(thread, interpreter, page)
-    except PermissionError as error:
-        raise RefusedError("ptrace_denied", str(error)) from error
-    except GoneError as error:
-        raise RefusedError("process_gone", f"process {pid} ended while it was attached") from error
-    stopped = time.monotonic() - begun
-    return {"strategy": strategy, "page": page, "stopped": stopped}
+    machine = machines.this()
+    if machine is None:
+        raise RefusedError("debugger_unsuited", f"attaching by ptrace does not know {os.uname().machine}")
+    if lack := machine.refusal():
+        raise RefusedError("debugger_unsuited", lack)
+    interpreter = find_interpreter(pid, machine)
+    for _ in range(MOMENTS):
+        begun = time.monotonic()
+        try:
+            # Not even stopped on a detour: what a system call of the detour would leave in the kernel to be started
+            # again is in place of what the thread itself was interrupted in (restart_syscall(2)).
+            if blocked_signals(pid) == machine.BLOCKED:
+                raise BadMomentError("the thread is on an earlier detour")
+            with Stopped(pid, machine.Registers) as thread:
+                if _start_time(pid) != start_time or interpreter != find_interpreter(pid, machine):
+                    raise RefusedError("process_gone", f"process {pid} ended or became another program")
+                strategy = Detour(machine, interpreter, thread).take(source.encode())
+        except BadMomentError:
+            time.sleep(0.01)  # nothing tells when the thread gets on
+            continue
+        except PermissionError as error:
+            raise RefusedError("ptrace_denied", str(error)) from error
+        except GoneError as error:
+            raise RefusedError("process_gone", f"process {pid} ended while it was attached") from error
+        return {"strategy": strategy, "stopped": time.monotonic() - begun}
+    raise RefusedError(
+        "attach_failed", f"the main thread of process {pid} is never where it may be disturbed: try again"
+    )
 
 
-def insist(pid: int, page: int) -> bool:
+def insist(pid: int, source: str) -> bool:
     """For a main thread that sleeps: runs the code at once. False when it is awake after all."""
-    interpreter, before = find_interpreter(pid), _switches(pid)
-    with Stopped(pid) as thread:
-        if (thread.syscall != FUTEX and thread.syscall not in BLOCKING) or _switches(pid) > before + 1:
-            return False
-        _run_now(thread, interpreter, page)
-    return True
+    machine = machines.this()
+    assert machine  # noqa: S101 - inject has refused otherwise
+    interpreter, before = find_interpreter(pid, machine), _switches(pid)
+    if blocked_signals(pid) == machine.BLOCKED:
+        return False
+    with Stopped(pid, machine.Registers) as thread:
+        detour = Detour(machine, interpreter, thread)
+        asleep = detour.asleep_in(machine.FUTEX | machine.BLOCKING) and _switches(pid) <= before + 1
+        if asleep:
+            with contextlib.suppress(BadMomentError):
+                detour.go(interpreter.job(source.encode(), now=True))
+                return True
+    return False
 
 
-def _put(thread: Stopped, interpreter: Interpreter, source: str) -> int:
-    """A page of the process's memory with the source in it."""
-    data = source.encode() + b"\0"
-    for start, end in interpreter.code:
-        offset = thread.read(start, end - start).find(b"\x0f\x05")
-        if offset >= 0:
-            # PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS
-            page = thread.system_call(start + offset, MMAP, 0, len(data), 3, 0x22, -1, 0)
-            thread.write(page, data)
-            return page
-    raise RefusedError("debugger_unsuited", "no system call instruction found in the C library")
+class Detour:
+    """Sends one stopped thread through code of ours."""
+
+    def __init__(self, machine: Machine, interpreter: Interpreter, thread: Stopped) -> None:
+        self._machine = machine
+        self._interpreter = interpreter
+        self._thread = thread
+        self._registers = thread.registers()
+        self._syscall = machine.syscall(self._registers)
+        self._code = self._place()
+
+    def asleep_in(self, syscalls: frozenset[int]) -> bool:
+        return self._machine.asleep(self._registers, self._syscall) and self._syscall in syscalls
+
+    def take(self, source: bytes) -> str:
+        """The strategy. Raises RefusedError, BadMomentError."""
+        now = self.asleep_in(self._machine.BLOCKING)
+        self.go(self._interpreter.job(source, now=now))
+        return "direct" if now else "pending"
+
+    def go(self, job: Job) -> None:
+        """Raises RefusedError when the code will not run, BadMomentError when nothing has been done."""
+        thread, machine = self._thread, self._machine
+        mask = thread.mask()
+        if self._within(self._registers) or mask == machine.BLOCKED:
+            raise BadMomentError("the thread is on an earlier detour")
+        self._see_room(machine.stack(self._registers), job)
+        away, at, block = machine.detour(self._registers, self._syscall, self._code, job)
+        thread.write(at, block)
+        if thread.read(self._code, len(machine.CODE)) != machine.CODE:
+            thread.write(self._code, machine.CODE)
+        thread.send(away)
+        # From here on it does everything by itself. What follows is only to see how it went.
+        try:
+            self._watch(job, mask)
+        except SignalledError as error:
+            # It came before anything else was done. Its handler is to find the thread, and a system call that it
+            # interrupts, where they were; while it is on its detour it has signals blocked.
+            if self._within(thread.registers()):
+                thread.send(self._registers)
+                raise BadMomentError("a signal is being delivered to the thread") from error
+
+    def _watch(self, job: Job, mask: int) -> None:
+        thread, machine = self._thread, self._machine
+        while thread.to_syscall(STUCK):
+            registers = thread.registers()
+            stage = machine.stage(registers, machine.syscall(registers)) if self._within(registers) else ""
+            if stage == "mapped" and job.now and machine.mapped(registers):
+                return
+            if stage == "leaving":
+                _check(machine.outcome(registers))
+                return
+        if machine.syscall(thread.registers()) in machine.FUTEX and not job.now:
+            # The lock of the pending calls: only this thread can be what holds it. So it must be let go of.
+            thread.set_mask(mask)
+            thread.send(self._registers)
+            raise RefusedError("attach_failed", "the call waits for a lock that the thread itself may hold: try again")
+
+    def _place(self) -> int:
+        code = self._machine.CODE
+        for place in self._interpreter.places:
+            found = self._thread.read(place, len(code))
+            # What another version of ours has put there may be in use: a call of it may still be queued.
+            if found == code or not found.startswith(code[:7]):
+                return place
+        raise RefusedError("debugger_unsuited", "there is no room for code behind that of the program or a library")
+
+    def _within(self, registers: Any) -> bool:
+        return 0 <= self._machine.instruction(registers) - self._code <= len(self._machine.CODE)
+
+    def _see_room(self, stack: int, job: Job) -> None:
+        """Raises BadMomentError on a stack that is too small, as coroutines of C have them; the kernel's own grows."""
+        need = self._machine.STACK + len(job.source) + ROOM
+        for mapping in mappings(self._thread.tid):
+            if mapping.start <= stack <= mapping.end and (mapping.path == "[stack]" or stack - mapping.start >= need):
+                return
+        raise BadMomentError("the thread runs on a small stack")
 
 
-def _run(thread: Stopped, interpreter: Interpreter, page: int) -> str:
-    if thread.syscall in BLOCKING:
-        _run_now(thread, interpreter, page)
-        return "direct"
-    run = interpreter.functions[RUN]
-    try:
-        # The wait for the lock of the pending calls may be abandoned: only this thread can be what holds it.
-        queued = thread.call(interpreter.functions[PENDING], run, page, patience=1.0)
-    except StuckError as error:
-        raise RefusedError("attach_failed", f"{error}: try again") from error
-    if queued != 0:
+def _check(outcome: int) -> None:
+    if outcome == -1:
         raise RefusedError("attach_failed", "the interpreter's queue of pending calls is full: try again")
-    return "pending"
+    if outcome:
+        raise RefusedError("attach_failed", f"no memory for the code in the process: {os.strerror(-outcome)}")
 
 
-def _run_now(thread: Stopped, interpreter: Interpreter, page: int) -> None:
-    state = thread.call(interpreter.functions[ENSURE])
-    thread.call(interpreter.functions[RUN], page)
-    thread.call(interpreter.functions[RELEASE], state)
+def blocked_signals(pid: int) -> int:
+    """Those of the main thread."""
+    found = re.search(r"^SigBlk:\t([0-9a-f]+)", _status(pid), re.MULTILINE)
+    return int(found[1], 16) if found else 0
 
 
 def _switches(pid: int) -> int:
     """How often the main thread has gone to sleep or been put aside so far."""
-    text = Path(f"/proc/{pid}/task/{pid}/status").read_text()
-    return sum(map(int, re.findall(r"voluntary_ctxt_switches:\t(\d+)", text)))
+    return sum(map(int, re.findall(r"voluntary_ctxt_switches:\t(\d+)", _status(pid))))
 
 
-def _see_through(pid: int, page: int) -> bool:
+def _status(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/status").read_text()
+
+
+def _see_through(pid: int, source: str) -> bool:
     """Waits until the agent says, by closing stdin, that the code has run or is not wanted; insists if need be."""
     switches = -1
     while not select.select([sys.stdin], [], [], PATIENCE)[0]:
         before, switches = switches, _switches(pid)
-        if switches == before and insist(pid, page):
+        if switches == before and insist(pid, source):
             return True
     return False
 
@@ -198,7 +308,7 @@ def main() -> None:
     try:
         result = inject(pid, start_time, source)
         _say(result)
-        if result["strategy"] == "pending" and _see_through(pid, result["page"]):
+        if result["strategy"] == "pending" and _see_through(pid, source):
             _say(result | {"strategy": "direct"})
     except RefusedError as refusal:
         _say({"reason": refusal.reason, "message": str(refusal)})

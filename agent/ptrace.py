@@ -1,8 +1,8 @@
-"""One stopped thread of another process: read and set its state, make it do a system call or call a function.
+"""One stopped thread of another process, by ptrace(2): look at it, and send it on from where it is.
 
-x86-64 Linux, by ptrace(2). All calls must come from one thread of ours. What is changed is put back by `restore`:
-general, floating-point and vector registers and the signal mask; signals that arrive meanwhile stay pending in the
-kernel and are delivered afterwards. Imports the standard library only: the injector runs without site-packages.
+Whoever stops a thread may be killed while it does so: the kernel then lets the thread run on as it stands. So nothing
+here is undone later; what a thread is sent to must come back by itself (`agent.machines`). All calls must come from
+one thread of ours. Imports the standard library only: the injector runs without site-packages.
 """
 
 import contextlib
@@ -10,50 +10,21 @@ import ctypes
 import errno
 import os
 import signal
-import struct
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
-CONT, SINGLESTEP, DETACH = 7, 9, 17
+CONT, DETACH, SYSCALL = 7, 17, 24
 GETREGSET, SETREGSET, SEIZE, INTERRUPT, GETSIGMASK, SETSIGMASK = 0x4204, 0x4205, 0x4206, 0x4207, 0x420A, 0x420B
-NT_PRSTATUS, NT_X86_XSTATE = 1, 0x202
+TRACESYSGOOD = 1
+NT_PRSTATUS = 1
 WALL = 0x40000000
-FUTEX = 202
-XSTATE_SIZE = 16_384
-"""Bytes; AMX, the largest extended state so far, needs 11 KiB."""
-
-_FIELDS = (
-    *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
-    *("orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"),
-)
-_NO_SYSCALL = 2**64 - 1
-"""In orig_rax: not in a system call, so the kernel has none to start again."""
-
-
-class Registers(ctypes.Structure):
-    """user_regs_struct of <sys/user.h>."""
-
-    _fields_ = [(name, ctypes.c_ulonglong) for name in _FIELDS]
-
-    rax: int
-    rdi: int
-    rsi: int
-    rdx: int
-    r10: int
-    r8: int
-    r9: int
-    orig_rax: int
-    rip: int
-    rsp: int
-
-    def copy(self) -> "Registers":
-        return Registers.from_buffer_copy(self)
+_AT_SYSCALL = signal.SIGTRAP | 0x80
 
 
 class _Vector(ctypes.Structure):
@@ -64,8 +35,8 @@ class GoneError(Exception):
     """The thread ended while it was traced."""
 
 
-class StuckError(Exception):
-    """A call in the thread waits for a lock that it will not get."""
+class SignalledError(Exception):
+    """The thread is about to be delivered a signal, and will be as soon as it is let go."""
 
 
 def _ptrace(request: int, tid: int, address: int = 0, data: int = 0) -> None:
@@ -77,105 +48,91 @@ def _ptrace(request: int, tid: int, address: int = 0, data: int = 0) -> None:
 
 
 class Stopped:
-    """A context manager: the thread is stopped inside and runs on, as it was, after it.
+    """A context manager: the thread is stopped at its beginning, and untraced after its end.
 
     Raises PermissionError when the kernel forbids it, GoneError when the thread is gone.
     """
 
-    def __init__(self, tid: int) -> None:
+    def __init__(self, tid: int, registers: type[Any]) -> None:
         self.tid = tid
+        self._kind = registers
+        self._traced = False
+        self._signal = 0
 
     def __enter__(self) -> Self:
-        _ptrace(SEIZE, self.tid)
-        _ptrace(INTERRUPT, self.tid)
-        self._await_interrupt()
-        self._memory = os.open(f"/proc/{self.tid}/mem", os.O_RDWR | os.O_CLOEXEC)
-        self.registers = self._get_registers()
-        self._vector = self._get_vector()
-        self._mask = (ctypes.c_ulonglong * 1)()
-        _ptrace(GETSIGMASK, self.tid, 8, ctypes.addressof(self._mask))
-        # Faults must reach us; everything else waits in the kernel until we are gone.
-        blocked = (1 << 64) - 1
-        for number in (signal.SIGSEGV, signal.SIGTRAP, signal.SIGBUS, signal.SIGILL, signal.SIGFPE):
-            blocked &= ~(1 << (number - 1))
-        _ptrace(SETSIGMASK, self.tid, 8, ctypes.addressof((ctypes.c_ulonglong * 1)(blocked)))
+        _ptrace(SEIZE, self.tid, 0, TRACESYSGOOD)
+        self._traced = True
+        try:
+            _ptrace(INTERRUPT, self.tid)
+            self._await_interrupt()
+            self._memory = os.open(f"/proc/{self.tid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        except BaseException:
+            self.let_go()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._memory)
-        if kind is GoneError:
-            return
-        with contextlib.suppress(GoneError):
-            self.restore()
-            _ptrace(SETSIGMASK, self.tid, 8, ctypes.addressof(self._mask))
-            _ptrace(DETACH, self.tid)
+        self.let_go()
 
-    @property
-    def syscall(self) -> int:
-        """Number of the system call that the thread was stopped in, -1 for none."""
-        return ctypes.c_long(self.registers.orig_rax).value
-
-    def restore(self) -> None:
-        self._set_registers(self.registers)
-        self._set_vector(self._vector)
+    def let_go(self) -> None:
+        """The thread runs on, untraced."""
+        if self._traced:
+            self._traced = False
+            with contextlib.suppress(GoneError):
+                _ptrace(DETACH, self.tid, 0, self._signal)
 
     def read(self, address: int, size: int) -> bytes:
         return os.pread(self._memory, size, address)
 
     def write(self, address: int, data: bytes) -> None:
-        os.pwrite(self._memory, data, address)
+        """Also where the process itself may not write. Raises OSError."""
+        if os.pwrite(self._memory, data, address) != len(data):
+            raise OSError(errno.EFAULT, f"{len(data)} bytes cannot be written at {address:#x}")
 
-    def system_call(self, instruction: int, number: int, *arguments: int) -> int:
-        """Makes the thread do a system call, by the `syscall` instruction at that address. Raises its OSError."""
-        registers = self.registers.copy()
-        registers.rip, registers.rax, registers.orig_rax = instruction, number, _NO_SYSCALL
-        for name, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), arguments, strict=False):
-            setattr(registers, name, value & _NO_SYSCALL)
-        self._set_registers(registers)
-        _ptrace(SINGLESTEP, self.tid)
-        stop = self._next_stop(SINGLESTEP, 5.0)
-        if stop != signal.SIGTRAP:
-            raise OSError(errno.EFAULT, f"system call {number} ended in signal {stop}")
-        result = ctypes.c_long(self._get_registers().rax).value
-        if -4096 < result < 0:
-            raise OSError(-result, os.strerror(-result))
-        return result
+    def registers(self) -> Any:
+        found = self._kind()
+        vector = _Vector(ctypes.addressof(found), ctypes.sizeof(found))
+        _ptrace(GETREGSET, self.tid, NT_PRSTATUS, ctypes.addressof(vector))
+        return found
 
-    def call(self, function: int, *arguments: int, patience: float | None = None) -> int:
-        """Calls a C function with up to three integer arguments in the thread and returns its int result.
+    def send(self, registers: Any) -> None:
+        """All general registers in one step: the thread goes on from there, with us or without."""
+        vector = _Vector(ctypes.addressof(registers), ctypes.sizeof(registers))
+        _ptrace(SETREGSET, self.tid, NT_PRSTATUS, ctypes.addressof(vector))
 
-        Waits as long as it takes, unless `patience` in seconds is given: raises StuckError when the function then sits
-        in a futex, waiting for a lock that it will not get. The caller must know that such a wait may be abandoned.
+    def mask(self) -> int:
+        """The signals that it blocks."""
+        found = (ctypes.c_ulonglong * 1)()
+        _ptrace(GETSIGMASK, self.tid, 8, ctypes.addressof(found))
+        return found[0]
+
+    def set_mask(self, mask: int) -> None:
+        _ptrace(SETSIGMASK, self.tid, 8, ctypes.addressof((ctypes.c_ulonglong * 1)(mask)))
+
+    def to_syscall(self, limit: float) -> bool:
+        """Lets it run until a system call begins or ends; False when that takes longer, and it is stopped then.
+
+        A SIGSTOP takes effect on the other threads; this one goes on until it is let go. Raises SignalledError when
+        another signal is about to be delivered.
         """
-        registers = self.registers.copy()
-        # Below the red zone (128 bytes), aligned as at a function's first instruction; it returns to address 0.
-        registers.rsp = ((self.registers.rsp - 1024) & ~15) - 8
-        self.write(registers.rsp, struct.pack("<Q", 0))
-        registers.rip, registers.rax, registers.orig_rax = function, 0, _NO_SYSCALL
-        for name, value in zip(("rdi", "rsi", "rdx"), arguments, strict=False):
-            setattr(registers, name, value)
-        self._set_registers(registers)
-        _ptrace(CONT, self.tid)
-        stop = self._returned(patience)
-        after = self._get_registers()
-        if stop != signal.SIGSEGV or after.rip != 0:
-            raise OSError(errno.EFAULT, f"call ended in signal {stop} at {after.rip:#x}")
-        return ctypes.c_int(after.rax).value
-
-    def _returned(self, patience: float | None) -> int:
         while True:
+            _ptrace(SYSCALL, self.tid)
             try:
-                return self._next_stop(CONT, patience)
+                stop, event = self._wait(limit)
             except TimeoutError:
                 _ptrace(INTERRUPT, self.tid)
-                stop, event = self._wait(None)
-                if not event:
-                    return stop  # it came back just now; the interrupt finds the thread gone from here
-                if self._get_registers().orig_rax == FUTEX:
-                    raise StuckError("the call waits for a lock that the thread itself may hold") from None
-                _ptrace(CONT, self.tid)
+                stop, event = self._wait(5.0)
+                if event:
+                    return False
+                # It stopped just now; what was asked for comes at its next step and is let through.
+            if stop == _AT_SYSCALL:
+                return True
+            if not event:
+                self._signal = stop
+                raise SignalledError(stop)
 
     def _await_interrupt(self) -> None:
         """Waits for the stop that INTERRUPT makes; signals on their way to the thread before it are let through."""
@@ -187,51 +144,20 @@ class Stopped:
                 return
             _ptrace(CONT, self.tid, 0, stop)
 
-    def _next_stop(self, go_on: int, limit: float | None) -> int:
-        """The signal that stopped the thread, passing over stops that have nothing to do with what it does for us.
-
-        A SIGSTOP cannot be blocked. It takes effect on the other threads; this one goes on until it has returned.
-        """
-        while True:
-            stop, event = self._wait(limit)
-            if stop != signal.SIGSTOP and not event:
-                return stop
-            _ptrace(go_on, self.tid, 0, 0 if event else stop)
-
-    def _wait(self, limit: float | None) -> tuple[int, int]:
+    def _wait(self, limit: float) -> tuple[int, int]:
         """Signal and ptrace event of the next stop. Raises TimeoutError and GoneError."""
-        deadline = None if limit is None else time.monotonic() + limit
+        deadline = time.monotonic() + limit
         for pause in _pauses():
             pid, status = os.waitpid(self.tid, WALL | os.WNOHANG)
             if pid:
                 if not os.WIFSTOPPED(status):
+                    self._traced = False
                     raise GoneError(f"thread {self.tid} ended")
                 return os.WSTOPSIG(status), status >> 16
-            if deadline is not None and time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 raise TimeoutError
             time.sleep(pause)
         raise AssertionError("pauses never end")
-
-    def _get_registers(self) -> Registers:
-        registers = Registers()
-        vector = _Vector(ctypes.addressof(registers), ctypes.sizeof(registers))
-        _ptrace(GETREGSET, self.tid, NT_PRSTATUS, ctypes.addressof(vector))
-        return registers
-
-    def _set_registers(self, registers: Registers) -> None:
-        vector = _Vector(ctypes.addressof(registers), ctypes.sizeof(registers))
-        _ptrace(SETREGSET, self.tid, NT_PRSTATUS, ctypes.addressof(vector))
-
-    def _get_vector(self) -> bytes:
-        buffer = ctypes.create_string_buffer(XSTATE_SIZE)
-        vector = _Vector(ctypes.addressof(buffer), XSTATE_SIZE)
-        _ptrace(GETREGSET, self.tid, NT_X86_XSTATE, ctypes.addressof(vector))
-        return buffer.raw[: vector.length]
-
-    def _set_vector(self, state: bytes) -> None:
-        buffer = ctypes.create_string_buffer(state, len(state))
-        vector = _Vector(ctypes.addressof(buffer), len(state))
-        _ptrace(SETREGSET, self.tid, NT_X86_XSTATE, ctypes.addressof(vector))
 
 
 def _pauses() -> Iterator[float]:

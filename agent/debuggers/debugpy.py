@@ -123,7 +123,7 @@ class DebugpyServer:
         await asyncio.wait({self._detached})
 
     async def _detach(self) -> None:
-        if not await self._line.tell(f"detach {self._job.page}", DETACH):
+        if not await self._line.tell("detach", DETACH):
             _log.warning("process did not say that the debugger is out", pid=self._target.process.pid)
         await self._job.close()
 
@@ -135,11 +135,13 @@ class _Job:
         self.line = Line(target.process, inner)
         self._inner = inner
         self._package = ""
-        self.page = 0
-        """Where the injected code lies in the process."""
 
     def source(self) -> str:
-        """What is injected: runs the job once, if it is still wanted, and leaves no name behind."""
+        """What is injected: runs the job once, if it is still wanted, and leaves no name behind.
+
+        The main thread only starts another: nobody waits while that reads and compiles. It must be the first to import
+        `threading`, though, which takes whoever does for the main thread.
+        """
         directory = self._inner.inside
         names = {
             "DIRECTORY": directory,
@@ -147,16 +149,25 @@ class _Job:
             "TICKET": self.line.ticket,
             "__name__": "squash",
         }
-        steps = (
+        job = (
             "try:\n"
             " import os\n"
             f" os.rename({directory + '/job'!r}, {directory + '/taken'!r})\n"
-            f" with open({directory + '/taken'!r}) as f: exec(compile(f.read(), '<squash>', 'exec'), {names!r})\n"
+            f" with open({directory + '/taken'!r}) as f: job = compile(f.read(), '<squash>', 'exec')\n"
+            "except OSError:\n"
+            " pass\n"
+            "else:\n"
+            f" exec(job, {names!r})\n"
+        )
+        start = (
+            "try:\n"
+            " import _thread, threading\n"
+            f" _thread.start_new_thread(exec, ({job!r}, {{}}))\n"
             # A pending call that fails would raise in whatever the main thread is doing.
             "except BaseException:\n"
             " pass\n"
         )
-        return f"exec({steps!r}, {{}})"
+        return f"exec({start!r}, {{}})"
 
     async def prepare(self) -> None:
         """Puts everything where the process finds it. Raises SquashError when the process could not use it."""
@@ -187,7 +198,7 @@ async def _inject(target: Target, job: _Job) -> None:
     assert injector.stdin is not None  # noqa: S101 - asked for above
     # Not as an argument: everybody may read those, and the ticket is in it.
     injector.stdin.write(json.dumps(job.source()).encode() + b"\n")
-    results = spawn(_results(injector, job), "injector")
+    results = spawn(_results(injector), "injector")
     greeting = spawn(line.greeting(), "greeting from inside")
     over = spawn(line.ended.wait(), "process ended")
     strategy = "ptrace"
@@ -212,13 +223,12 @@ async def _inject(target: Target, job: _Job) -> None:
         target.attempts.append(attempt(strategy, begun, error))
 
 
-async def _results(injector: asyncio.subprocess.Process, job: _Job) -> dict[str, Any]:
+async def _results(injector: asyncio.subprocess.Process) -> dict[str, Any]:
     """The injector's last word. It is never ended early: it lets go of the process by itself."""
     assert injector.stdout is not None  # noqa: S101 - asked for above
     result: dict[str, Any] = {"reason": Reason.ATTACH_FAILED, "message": "the injector died without a word"}
     async for said in injector.stdout:
         result = json.loads(said)
-        job.page = result.get("page", 0)
     await injector.wait()
     return result
 

@@ -1,6 +1,7 @@
 """The debugger plug-in for native programs, with gdb itself as the client."""
 
 import asyncio
+import ctypes
 import os
 import shutil
 import signal
@@ -187,7 +188,7 @@ async def traced(running: Service) -> AsyncIterator[Service]:
     loop = asyncio.get_running_loop()
 
     def trace() -> None:
-        with ptrace.Stopped(running.child.pid):
+        with ptrace.Stopped(running.child.pid, ctypes.c_ulonglong * 64):
             loop.call_soon_threadsafe(held.set)
             asyncio.run_coroutine_threadsafe(done.wait(), loop).result()
 

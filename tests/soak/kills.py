@@ -59,6 +59,7 @@ class Victim(StrEnum):
     SIDECAR = "sidecar"
     GDBSERVER = "gdbserver"
     GUARD = "guard"
+    INJECTOR = "injector"
 
 
 class Way(StrEnum):
@@ -83,6 +84,8 @@ class Case:
         with_client = self.moment in _WITH_CLIENT
         if self.victim in (Victim.GDBSERVER, Victim.GUARD):
             return with_client and self.debugger == "gdb"
+        if self.victim is Victim.INJECTOR:
+            return self.moment is Moment.ATTACHING and self.debugger == "debugpy" and self.way is Way.LOCAL
         if self.victim is Victim.CLIENT:
             return with_client
         return with_client or self.way is Way.LOCAL
@@ -161,8 +164,7 @@ def _helper(words: list[bytes]) -> str:
         return Victim.GDBSERVER
     if any(b"agent.guard" in word for word in words):
         return Victim.GUARD
-    # No victim: for some milliseconds of an attach the process's registers are with it.
-    return "injector" if any(b"agent.inject" in word for word in words) else ""
+    return Victim.INJECTOR if any(b"agent.inject" in word for word in words) else ""
 
 
 class Run:
@@ -181,6 +183,8 @@ class Run:
         try:
             self.name = await self.scene.street.matched(wish)
             await self._reach()
+            if self.case.victim is Victim.INJECTOR:
+                await self._until_injecting()
             # The random moment is what is tested.
             await asyncio.sleep(self.case.pause)
             await self._kill()
@@ -219,6 +223,13 @@ class Run:
         if moment is Moment.DETACHING:
             spawn(self._delete(), "delete")
 
+    async def _until_injecting(self) -> None:
+        """An injector is there, or has been."""
+        for _ in range(400):
+            if self._helpers(Victim.INJECTOR):
+                return
+            await asyncio.sleep(0.005)
+
     async def _phase(self, phase: Phase) -> DebugAttachment:
         found = await self.scene.street.until(
             self.name,
@@ -246,7 +257,7 @@ class Run:
                 program = self.connect or self.client
                 assert program
                 await program.kill()
-            case Victim.GDBSERVER | Victim.GUARD:
+            case Victim.GDBSERVER | Victim.GUARD | Victim.INJECTOR:
                 for pid in self._helpers(self.case.victim):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)

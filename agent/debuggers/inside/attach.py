@@ -6,7 +6,7 @@ Python 3.8 or newer; no name of it stays behind in the process.
 
 The process opens nothing to the outside: it dials the agent. The first connection is the control line: the agent says
 `client` (a debugger's client is there: dial once more for it) or `client terminate` (and it may end the process),
-`disconnect` (it has left) or `detach [PAGE]`, and gets one JSON object for each. When the control line ends, for
+`disconnect` (it has left) or `detach`, and gets one JSON object for each. When the control line ends, for
 whatever reason, the debugger takes itself out.
 """
 
@@ -208,15 +208,6 @@ def untracer(settrace):
     return untrace
 
 
-def release(page):
-    """Gives back the memory that the injected code came in."""
-    import ctypes
-
-    unmap = ctypes.CDLL(None).munmap
-    unmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    unmap(page, 4096)
-
-
 def unsuited():
     """Why this process cannot be debugged so, or an empty string."""
     monkey = sys.modules.get("gevent.monkey")
@@ -260,7 +251,6 @@ def follow(line, say):
 
         say(reason="attach_failed", message=repr(error), traceback=traceback.format_exc())
         return
-    page = 0
     try:
         say(python="%d.%d.%d" % sys.version_info[:3])
         for order in line:
@@ -271,13 +261,10 @@ def follow(line, say):
             elif word == "disconnect":
                 disconnect(door)
             elif word == "detach":
-                page = int(rest or 0)
                 break
             say(done=word)
     finally:
         stop(door)
-        if page:
-            release(page)
     say(done="detach")
 
 

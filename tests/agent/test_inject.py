@@ -1,0 +1,199 @@
+"""The injector may be killed at any moment: whatever its thread was at, it goes on as if nothing had happened.
+
+The process is no real CPython but `detoured.c`, which notices what a Python would not: a register, a flag, a system
+call that was not started again as it should have been.
+"""
+
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agent import inject, machines
+from agent.elf import slack
+from agent.machines import x86_64
+from squash import procfs
+from tests.eventually import eventually
+from tests.soak.width import rounds
+
+from .killed import start_time
+from .targets import debuggee
+
+HERE = Path(__file__).parent
+SOURCE = "a piece of code"
+STEPS = 26
+"""More than an injector takes: a killer that comes too late tests an attach that nobody disturbs."""
+KILLS = rounds(20, 400)
+LATEST = 0.004
+"""Seconds: about what an injector takes, from its first look at the process on."""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("detoured") / "detoured"
+    flags = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-rdynamic", "-pthread", "-mavx2"]
+    subprocess.run(["gcc", *flags, "-o", path, HERE / "detoured.c"], check=True)
+    return path
+
+
+class Lines:
+    """A process that answers lines with lines."""
+
+    def __init__(self, *argv: str | Path) -> None:
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, line: str) -> str:
+        self.tell(line)
+        return self.read()
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def read(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+
+@contextmanager
+def lines(*argv: str | Path) -> Iterator[Lines]:
+    found = Lines(*argv)
+    try:
+        yield found
+        assert found.process.poll() is None
+    finally:
+        found.process.kill()
+        found.process.communicate()
+
+
+@contextmanager
+def killed(pid: int, source: str) -> Iterator[Lines]:
+    with lines(sys.executable, "-m", "tests.agent.killed", str(pid), source) as found:
+        yield found
+
+
+def counts(service: Lines) -> dict[str, int]:
+    return dict(zip(("rounds", "wrong", "runs", "queued"), map(int, service.ask("").split()), strict=True))
+
+
+def kill_all(killer: Lines, kills: int, seed: int) -> Counter[str]:
+    """Injectors killed before each of their steps in turn, and at random times."""
+    chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+    orders = [
+        f"step {turn // 2 % STEPS + 1}" if turn % 2 else f"after {chance.uniform(0, LATEST)}" for turn in range(kills)
+    ]
+    return Counter(killer.ask(order) for order in orders)
+
+
+@pytest.mark.parametrize("way", ["spin", "poll", "select", "nanosleep", "futex", "read"])
+def test_whoever_is_killed_the_thread_goes_on(way: str, program: Path) -> None:
+    with lines(program, way) as service, killed(service.process.pid, SOURCE) as killer:
+        before = counts(service)
+        maps = len(inject.mappings(service.process.pid))
+        fates = kill_all(killer, KILLS, seed=KILLS)
+        assert fates["killed"] > KILLS / 2, fates
+        assert "strategy" in killer.ask("none"), "and the next one is served"
+        after = eventually(lambda: counts(service), lambda found: found["runs"] > 0 and found["queued"] == 0)
+        assert after["wrong"] == 0
+        assert after["rounds"] > before["rounds"]
+        assert eventually(lambda: inject.blocked_signals(service.process.pid), lambda found: found == 0) == 0
+        assert (procfs.status(service.process.pid) or {})["TracerPid"] == "0"
+        left = eventually(lambda: len(inject.mappings(service.process.pid)) - maps, lambda found: found <= 1)
+        assert left <= 1, "the stack may have grown; nothing else stays"
+
+
+def test_a_real_interpreter_goes_on_too() -> None:
+    # A main thread that never comes back from its lock takes 31 calls into its queue.
+    for room, kills in (("busy", KILLS), ("select", KILLS), ("join", 20), ("asyncio", KILLS)):
+        with debuggee(room) as service, killed(service.pid, "squash = 1") as killer:
+            kill_all(killer, kills, seed=kills)
+            assert service.ask("price 5") == {"price": 15}
+            assert "strategy" in killer.ask("none")
+            assert service.ask("price 7") == {"price": 21}
+
+
+def test_a_signal_in_the_middle_still_interrupts_the_system_call(program: Path) -> None:
+    """A read without SA_RESTART: each signal must end one, also when the thread was on a detour as it came.
+
+    But for one that comes in the last microsecond, between the thread's own look for signals and the system call: as
+    with any program that looks for signals first and waits then.
+    """
+    chance = random.Random(7)  # noqa: S311 - to be repeated, not to be secret
+    turns = rounds(40, 1000)
+    with lines(program, "interrupted", str(turns + 1)) as service, killed(service.process.pid, SOURCE) as killer:
+        assert service.read() == "up"
+        sent = lost = 0
+        for turn in range(turns):
+            killer.tell("none")
+            # The random moment is what is tested.
+            select.select([], [], [], chance.uniform(0, LATEST))
+            os.kill(service.process.pid, signal.SIGUSR1)
+            sent += 1
+            assert service.process.stdout
+            if not select.select([service.process.stdout], [], [], 10)[0]:
+                lost += 1
+                os.kill(service.process.pid, signal.SIGUSR1)
+                sent += 1
+            assert service.read() == f"0 {sent}", turn
+            assert "strategy" in killer.read()
+        assert lost <= max(1, turns // 200)
+
+
+def test_the_code_is_what_its_source_assembles_to(tmp_path: Path) -> None:
+    source = Path(x86_64.__file__).with_suffix(".S")
+    subprocess.run(["as", "-o", tmp_path / "object", source], check=True)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", tmp_path / "object", tmp_path / "code"], check=True)
+    assert (tmp_path / "code").read_bytes() == x86_64.X86.CODE
+
+
+def test_slack_is_behind_the_code(program: Path) -> None:
+    said = subprocess.run(["readelf", "-lW", program], check=True, capture_output=True, text=True).stdout
+    words = next(line.split() for line in said.splitlines() if "LOAD" in line and "R E" in line)
+    offset, size = int(words[1], 16), int(words[4], 16)
+    assert [(gap.mapped_from, gap.begin, gap.end) for gap in slack(program)] == [
+        (offset, size, -(-size // 4096) * 4096)
+    ]
+
+
+def test_code_of_another_version_is_left_alone(program: Path) -> None:
+    """A call of it may still be queued."""
+    machine = machines.this()
+    assert machine
+    with lines(program, "spin") as service:
+        counts(service)
+        pid = service.process.pid
+        first = inject.find_interpreter(pid, machine).places[0]
+        other = machine.CODE[:7] + b"0" + b"\xcc" * 64
+        memory = os.open(f"/proc/{pid}/mem", os.O_RDWR)
+        try:
+            os.pwrite(memory, other, first)
+            inject.inject(pid, start_time(pid), SOURCE)
+            assert os.pread(memory, len(other), first) == other
+        finally:
+            os.close(memory)
+        assert eventually(lambda: counts(service), lambda found: found["runs"] == 1)["wrong"] == 0
+
+
+def test_a_full_queue_is_told(program: Path) -> None:
+    with lines(program, "full") as service:
+        assert eventually(lambda: counts(service)["queued"]) == 32
+        with pytest.raises(inject.RefusedError, match="queue of pending calls is full"):
+            inject.inject(service.process.pid, start_time(service.process.pid), SOURCE)
+        assert counts(service)["wrong"] == 0
+
+
+def test_a_pid_that_is_another_program_by_now_is_left_alone(program: Path) -> None:
+    with lines(program, "spin") as service:
+        counts(service)
+        with pytest.raises(inject.RefusedError, match="became another program"):
+            inject.inject(service.process.pid, 1, SOURCE)
+        assert counts(service)["runs"] == 0
