@@ -21,7 +21,8 @@ from demo.world import World
 from squash.model import AttachmentPatch, AttachmentSpec, AttachmentStatus, Changes, DebugAttachment, Outcome, State
 from squash.result import HEADER, MARK, parse
 
-ROUNDS = 3
+ROUNDS = 4
+"""The first one is not counted: Envoy then makes a connection to its upstream for each, as it would without us."""
 BATCH = 50
 ARRIVED = "x-arrived"
 PATIENCE = 60.0
@@ -31,10 +32,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def measure(effort: Effort, tell: Tell) -> Iterator[Measurement]:
-    rounds, memory = asyncio.run(_measured(effort.crowd, tell))
+    (first, *rounds), memory = asyncio.run(_measured(effort.crowd, tell))
     lags = [lag for found in rounds for lag in found]
     each = [percentile(found, 99) for found in rounds]
-    notes = {"held": effort.crowd, "p50": percentile(lags, 50), "slowest": max(lags)}
+    notes = {"held": effort.crowd, "p50": percentile(lags, 50), "slowest": max(lags), "first": percentile(first, 99)}
     yield Measurement("crowd.lag_p99_ms", percentile(lags, 99), "ms", each, notes)
     yield Measurement("crowd.sidecar_rss_mb", max(memory), "MB", memory, {})
 
