@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import sys
 
 import uvloop
 
@@ -21,7 +22,10 @@ from squash.errors import SettingError
 from squash.settings import AgentSettings
 from squash.tasks import spawn
 
-DESCRIPTION = "Attaches native debuggers to the processes of this node when the coordinator says so."
+DESCRIPTION = (
+    "Attaches native debuggers to the processes of this node when the coordinator says so. "
+    "`squash-agent doctor` tells what it could do here."
+)
 
 
 async def run(settings: AgentSettings) -> None:
@@ -84,6 +88,10 @@ def check_debug_listen(settings: AgentSettings) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["doctor"]:
+        from agent import doctor  # noqa: PLC0415 - an agent that runs never needs it
+
+        raise SystemExit(doctor.main(sys.argv[2:]))
     settings = options.load_or_exit(AgentSettings, "agent", DESCRIPTION)
     logs.setup(settings.log_level, settings.log_format)
     serve.allow_many_files()

@@ -147,6 +147,8 @@ def obstacle(process: Process, home: str) -> str:
         # A file without a name, which is gone when it is closed: what could be made, can be.
         os.close(os.open(place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
+        if error.errno == errno.EOVERFLOW:
+            return "the agent's user has no number in the container's user namespace"
         return "" if error.errno in _NO_TRIAL else error.strerror or str(error)
     return ""
 

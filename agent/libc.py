@@ -12,7 +12,9 @@ from agent.process import Process
 from squash import procfs
 
 _GLIBC = re.compile(rb"stable release version (\d+\.\d+)")
-_LOADED = re.compile(r"(\S*/(?:libc\.so\.6|libc-(\d[\d.]*)\.so|ld-linux[^/]*|ld-(\d[\d.]*)\.so|ld-musl-[^/]*))$", re.M)
+_LOADED = re.compile(
+    r"(\S*/(?:libc\.so\.6|libc-(\d[\d.]*)\.so|ld-linux[^/]*|ld-(\d[\d.]*)\.so|ld-musl-[^/]*|libc\.so))$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ def libc(process: Process) -> Libc:
     except OSError:
         return STATIC
     found = list(_LOADED.finditer(maps))
-    if any("/ld-musl-" in match[1] for match in found):
+    # The loader of musl is its library too, and may be mapped by that name; glibc's is libc.so.6.
+    if any("/ld-musl-" in match[1] or match[1].endswith("/libc.so") for match in found):
         return Libc("musl")
     versions = (match[2] or match[3] for match in found)
     if not found:

@@ -156,6 +156,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     reason: Reason | None = None
     """Why it failed; absent when it did not."""
     message: Note | None = None
+    """What went wrong; without a reason: what is to be known although it worked."""
 
 
 class Candidate(Struct, frozen=True, kw_only=True):

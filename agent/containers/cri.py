@@ -9,7 +9,8 @@ from agent.process import Process
 from squash.errors import SquashError
 from squash.logs import Log
 from squash.reasons import Reason
-from squash.runtimes.cri import CONTAINER, NAMESPACE, POD, Cri, CriContainer, find_socket
+from squash.runtimes.cri import CONTAINER, NAMESPACE, POD, Cri, CriContainer
+from squash.runtimes.sockets import find_socket
 from squash.settings import AgentSettings
 
 _LABELS = {"pod": POD, "namespace": NAMESPACE, "container": CONTAINER}

@@ -83,34 +83,41 @@ def _user_namespace(facts: Facts, needs: Needs) -> Iterator[Finding]:
 
 
 def _capabilities(facts: Facts, needs: Needs) -> Iterator[Finding]:
-    """Asks the kernel where that does nothing; reckons where only the deed itself would show it."""
     target, pid = facts.target, facts.process.pid
-    lacking: dict[Capability, str] = {}
-    if not target.may_look:
-        lacking |= dict.fromkeys(facts.missing(Capability.SYS_PTRACE), "to look at it")
-    if needs.traces and not target.may_trace:
-        lacking |= dict.fromkeys(facts.missing(Capability.SYS_PTRACE), "to trace it")
-        if facts.foreign:
-            lacking |= dict.fromkeys(facts.missing(Capability.DAC_OVERRIDE), "to write its memory")
-    if (needs.traces or needs.signals) and not target.may_signal:
-        # Without it gdb and dlv hang half attached, and leave the process stopped.
-        lacking |= dict.fromkeys(facts.missing(Capability.KILL), "to signal it")
-    if needs.directory and facts.foreign:
-        lacking |= dict.fromkeys(facts.missing(Capability.CHOWN), "to give it a socket")
-        lacking |= dict.fromkeys(facts.missing(Capability.DAC_OVERRIDE), "to take that away again")
-    if needs.network and target.other_network:
-        lacking |= dict.fromkeys(facts.missing(Capability.SYS_ADMIN), "to enter its network namespace")
+    lacking = _lacking(facts, needs)
     if lacking:
         named = ", ".join(f"CAP_{each.name} {why}" for each, why in lacking.items())
         message = f"the agent (uid {facts.agent.uid}) lacks for process {pid} (uid {facts.process.uid}): {named}"
         yield refused("capabilities", Reason.CAPABILITY_MISSING, message)
+    elif not target.may_look and facts.agent.own_users:
+        message = f"process {pid} is outside of the agent's user namespace, where its capabilities do not count"
+        advice = "run the agent in the node's own user namespace"
+        yield refused("capabilities", Reason.USER_NAMESPACE, message, advice)
     elif not target.may_look or (needs.traces and not target.may_trace and not target.tracer):
         message = f"the kernel does not let the agent look at process {pid}, although its capabilities would do"
         yield refused("capabilities", Reason.PTRACE_DENIED, message, "see whether a security module forbids it")
     else:
         yield ok("capabilities", "the agent has those that this takes")
-    if needs.libraries and target.other_files and not lacking:
-        yield from _libraries(facts)
+        if needs.libraries and target.other_files:
+            yield from _libraries(facts)
+
+
+def _lacking(facts: Facts, needs: Needs) -> dict[Capability, str]:
+    """Each capability with what for. The kernel was asked where that does nothing; the rest is reckoned."""
+    target = facts.target
+    untraceable = needs.traces and not target.may_trace
+    wanted = (
+        (Capability.SYS_PTRACE, not target.may_look, "to look at it"),
+        (Capability.SYS_PTRACE, untraceable, "to trace it"),
+        (Capability.DAC_OVERRIDE, untraceable and facts.foreign, "to write its memory"),
+        # Without it gdb and dlv hang half attached, and leave the process stopped.
+        (Capability.KILL, (needs.traces or needs.signals) and not target.may_signal, "to signal it"),
+        (Capability.CHOWN, needs.directory and facts.foreign, "to give it a socket"),
+        (Capability.DAC_OVERRIDE, needs.directory and facts.foreign, "to take that away again"),
+        (Capability.SYS_ADMIN, needs.network and target.other_network, "to enter its network namespace"),
+    )
+    needed = {capability: why for capability, applies, why in reversed(wanted) if applies}
+    return {each: needed[each] for each in sorted(needed) if facts.missing(each)}
 
 
 def _libraries(facts: Facts) -> Iterator[Finding]:
@@ -124,7 +131,7 @@ def _libraries(facts: Facts) -> Iterator[Finding]:
 def _architecture(facts: Facts, needs: Needs) -> Iterator[Finding]:
     program = facts.target.program
     if program is None:
-        if needs.symbols or needs.machines:
+        if facts.target.may_look and (needs.symbols or needs.machines):
             message = f"process {facts.process.pid} has no native executable that can be read"
             yield refused("architecture", Reason.DEBUGGER_UNSUITED, message)
         return

@@ -11,7 +11,8 @@ from coordinator.platforms.choice import choose, shortened
 from squash.errors import ApiError, SquashError
 from squash.model import Container as KnownContainer
 from squash.reasons import Reason
-from squash.runtimes.cri import NAMESPACE, POD, Cri, CriContainer, find_socket
+from squash.runtimes.cri import NAMESPACE, POD, Cri, CriContainer
+from squash.runtimes.sockets import find_socket
 from squash.settings import CoordinatorSettings
 
 

@@ -10,6 +10,7 @@ from squash.cli.describe import container
 from squash.cli.lost import Hop, trace_of
 from squash.model import (
     Action,
+    Attempt,
     AuditEntry,
     DebugAttachment,
     DebugRequest,
@@ -191,12 +192,15 @@ def _let_go(attachment: DebugAttachment) -> str:
 
 def _of_attempts(attachment: DebugAttachment) -> list[Step]:
     return [
-        Step(
-            text=f"tried {each.strategy}, {each.seconds * 1000:.0f} ms: "
-            + (f"{each.reason}: {each.message or each.reason.meaning}" if each.reason else "it worked")
-        )
+        Step(text=f"tried {each.strategy}, {each.seconds * 1000:.0f} ms: {_result(each)}")
         for each in attachment.status.attempts or []
     ]
+
+
+def _result(attempt: Attempt) -> str:
+    if attempt.reason:
+        return f"{attempt.reason}: {attempt.message or attempt.reason.meaning}"
+    return f"it worked, but: {attempt.message}" if attempt.message else "it worked"
 
 
 def _of_audit(audit: Iterable[AuditEntry]) -> Iterator[Step]:

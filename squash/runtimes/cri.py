@@ -10,18 +10,11 @@ import grpc
 import msgspec
 from grpc import aio
 
-from squash.errors import SettingError, SquashError
+from squash.errors import SquashError
 from squash.reasons import Reason
 from squash.runtimes.cri_protocol import RUNNING, SERVICE, classes
+from squash.runtimes.sockets import there
 
-SOCKETS = (
-    "/run/containerd/containerd.sock",
-    "/run/k3s/containerd/containerd.sock",
-    "/run/crio/crio.sock",
-    "/var/snap/microk8s/common/run/containerd.sock",
-    "/run/cri-dockerd.sock",
-)
-"""Where runtimes listen by themselves, in the order in which they are looked for."""
 POD, NAMESPACE, CONTAINER = "io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "io.kubernetes.container.name"
 """Labels by which the kubelet tells what a container is of."""
 TIMEOUT = 5.0
@@ -46,20 +39,6 @@ class CriContainer(NamedTuple):
 
 class _Info(msgspec.Struct):
     pid: int = 0
-
-
-def find_socket(given: Path | None, root: Path = Path("/")) -> Path:
-    """The runtime's socket: the one given, else the first that is there below `root`. Raises SettingError."""
-    if given:
-        if given.is_socket():
-            return given
-        raise SettingError(f"runtime_socket = '{given}' cannot be used: there is no such socket")
-    places = [root / place.removeprefix("/") for place in SOCKETS]
-    for place in places:
-        if place.is_socket():
-            return place
-    looked = ", ".join(map(str, places))
-    raise SettingError(f"no container runtime found (looked for {looked}): name its socket by runtime_socket")
 
 
 class Cri:
@@ -129,7 +108,9 @@ class Cri:
         """The runtime's words, and what they mean where they do not say it."""
         words = f"{name} at {self._socket}: {error.details()}"
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            return f"{words} (the runtime's CRI plugin is disabled, or older than CRI v1)"
+            others = ", ".join(str(place) for place in there() if place != self._socket)
+            hint = f"; other runtimes are at {others}: name one by runtime_socket" if others else ""
+            return f"{words} (the runtime's CRI plugin is disabled, or older than CRI v1{hint})"
         if not os.access(self._socket, os.W_OK):
             return f"{words} (the socket may not be written by uid {os.geteuid()})"
         return words

@@ -15,7 +15,8 @@ from coordinator.platforms.cri import CriPlatform
 from squash import procfs
 from squash.errors import ApiError, SettingError, SquashError
 from squash.reasons import Reason
-from squash.runtimes.cri import NAMESPACE, POD, Cri, find_socket
+from squash.runtimes.cri import NAMESPACE, POD, Cri
+from squash.runtimes.sockets import find_socket
 from squash.settings import AgentSettings, CoordinatorSettings
 from tests.runtimes.conftest import TWO
 from tests.runtimes.containerd import Containerd

@@ -220,7 +220,7 @@ def test_of_a_capability_only_what_is_lacking_is_named() -> None:
     lacking = without(Capability.KILL, Capability.CHOWN)
     found = judge.judge(facts(lacking, 1000, may_signal=False), BRINGS)
     (refusal,) = [each for each in found if each.level is Level.REFUSED]
-    assert "CAP_KILL to signal it, CAP_CHOWN to give it a socket" in refusal.message
+    assert "CAP_CHOWN to give it a socket, CAP_KILL to signal it" in refusal.message
     assert "SYS_PTRACE" not in refusal.message
 
 
