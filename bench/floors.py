@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 
 from bench.measure import BenchError
+from demo.scenes import STOCK_LINE
 from demo.shop import STOCK
-from demo.story import STOCK_LINE, line_of
+from demo.telling import line_of
 from demo.world import Child
 from squash import local
 

@@ -4,8 +4,9 @@ import asyncio
 import os
 from pathlib import Path
 
+from demo.scenes import PRICING_LINE
 from demo.shop import PRICING
-from demo.story import PRICING_LINE, line_of
+from demo.telling import line_of
 from squash.calls import delete_attachment
 from squash.model import Outcome
 from squash.tasks import spawn

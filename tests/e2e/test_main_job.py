@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from demo.dap import Dap
+from demo.scenes import PRICING_LINE, STOCK_LINE
 from demo.shop import PRICING, STOCK, STOCK_PROGRAM
-from demo.story import PRICING_LINE, STOCK_LINE, line_of
+from demo.telling import line_of
 from squash.calls import delete_attachment, delete_request, patch_attachment, release_attachment, renew_agent
 from squash.model import Agent, Outcome, Phase, State, StatusPatch
 from squash.reasons import Reason

@@ -20,7 +20,8 @@ from typing import TypeVar
 import httpx
 
 from demo.shop import Pod
-from demo.story import facts, line_of
+from demo.story import facts
+from demo.telling import line_of
 from demo.world import Child, World
 from squash import procfs
 from squash.calls import Call, create_request, delete_attachment, get_attachment

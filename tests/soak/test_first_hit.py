@@ -9,8 +9,9 @@ import subprocess
 import pytest
 
 from demo.dap import Dap
+from demo.scenes import PRICING_LINE, STOCK_LINE
 from demo.shop import PRICING, STOCK, STOCK_PROGRAM, Pod
-from demo.story import PRICING_LINE, STOCK_LINE, line_of
+from demo.telling import line_of
 from squash.calls import delete_attachment
 from squash.model import DebugAttachment, Outcome
 from squash.tasks import spawn

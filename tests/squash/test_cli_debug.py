@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from demo.dap import Dap
+from demo.scenes import PRICING_LINE
 from demo.shop import PRICING
-from demo.story import PRICING_LINE, line_of
+from demo.telling import line_of
 from demo.world import World
 from squash import procfs
 from squash.calls import list_agents, list_attachments, list_audit, list_requests
