@@ -52,7 +52,8 @@ async def run(settings: AgentSettings) -> None:
         auditing = spawn(tools.audit.run(), "audit")
         loop = Loop(tools)
         work = spawn(loop.run(), "loop")
-        lease = Lease(renewals, describe(places.identity, settings.node, tools.debuggers), loop.let_go_unwatched)
+        own = describe(places.identity, settings.node, tools.debuggers)
+        lease = Lease(renewals, own, loop.let_go_unwatched, places.heard)
         renewing = spawn(lease.run(), "lease")
         tunnel = spawn(Tunnel(settings.server_url, places.identity, loop.door, credentials).run(), "tunnel")
         for number in (signal.SIGTERM, signal.SIGINT):

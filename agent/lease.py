@@ -30,13 +30,17 @@ def describe(name: str, node: str, debuggers: Iterable[str]) -> Agent:
 class Lease:
     """`let_go` is called again and again while the lease has run out: by then the coordinator has given us up.
 
-    `client` should be the lease's own: renewals are not to stand behind whatever else is sent.
+    `client` should be the lease's own: renewals are not to stand behind whatever else is sent. `heard` is called with
+    each renewal.
     """
 
-    def __init__(self, client: AsyncClient, agent: Agent, let_go: Callable[[], None]) -> None:
+    def __init__(
+        self, client: AsyncClient, agent: Agent, let_go: Callable[[], None], heard: Callable[[], None]
+    ) -> None:
         self._client = client
         self._agent = agent
         self._let_go = let_go
+        self._heard = heard
         self._log = Log("lease", agent=agent.name)
         self._until = asyncio.get_running_loop().time() + TTL
         self._lost = False
@@ -73,6 +77,7 @@ class Lease:
         asked = asyncio.get_running_loop().time()
         if await self._renewed():
             self._until = max(self._until, asked + TTL)
+            self._heard()
             self._look()
 
     async def _renewed(self) -> bool:

@@ -2,6 +2,7 @@
 
 RUNTIME_DIR/            0711: targets of other users must reach what is theirs inside
   identity              who this agent is, across restarts; locked while it runs
+  lease                 empty; changed whenever the coordinator renewed the agent's lease, for health checks
   client/               0700: the sockets that clients connect to
   target/ID/            one attachment each; what the debugger and its target need
   target/ID.debugger    the debugger's name, for whoever must clean up
@@ -69,6 +70,10 @@ class Places:
         """The places of an earlier life."""
         for note in sorted((self._root / "target").glob("*.debugger")):
             yield self._place(note.read_text(), note.stem)
+
+    def heard(self) -> None:
+        """Notes for whoever looks from outside that the coordinator hears of this agent."""
+        (self._root / "lease").touch()
 
     def close(self) -> None:
         os.close(self._lock)

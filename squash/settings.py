@@ -49,7 +49,11 @@ def runtime_home() -> Path:
     """Where sockets lie while a program runs: XDG_RUNTIME_DIR, else a directory of this user alone in /tmp."""
     if base := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(base) / "squash"
-    return Path(tempfile.gettempdir()) / f"squash-{os.getuid()}"
+    try:
+        place = tempfile.gettempdir()
+    except FileNotFoundError:  # all is read-only: whoever uses the directory says so
+        place = "/tmp"  # noqa: S108
+    return Path(place) / f"squash-{os.getuid()}"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ async def test_renewals_do_not_wait_for_late_answers(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(lease, "RENEW", 0.01)
     let_go: list[int] = []
     async with Slow() as client:
-        renewed = Lease(client, Agent(name="a", node="here"), lambda: let_go.append(1))
+        renewed = Lease(client, Agent(name="a", node="here"), lambda: let_go.append(1), lambda: None)
         renewing = spawn(renewed.run(), "lease")
         await client.enough.wait()
         client.asked[0].set_result(None)
@@ -122,5 +122,5 @@ class Refusing(AsyncClient):
 @pytest.mark.parametrize(("code", "renewed"), [(404, True), (405, True), (401, False), (403, False), (503, False)])
 async def test_a_refusal_renews_nothing_unless_there_are_no_leases(code: int, renewed: bool) -> None:
     async with Refusing(code) as client:
-        found = Lease(client, Agent(name="x", node="n"), lambda: None)
+        found = Lease(client, Agent(name="x", node="n"), lambda: None, lambda: None)
         assert await found._renewed() is renewed
