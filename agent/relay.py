@@ -8,6 +8,12 @@ from agent.streams import Stream
 from squash.tasks import spawn
 from squash.tunnel import CHUNK
 
+CALM = 1.5
+"""Seconds without more of the same after which a client is done with it (`Interpreter.calm`).
+
+An IDE sets all its breakpoints within some tenths of a second, and looks into its index for some of them.
+"""
+
 
 class Relay:
     """`told` gets each event; `moved` is called after each step, when the interpreter may know something new."""
@@ -25,6 +31,8 @@ class Relay:
         self._interpreter = interpreter
         self._told = told
         self._moved = moved
+        self._stirred = interpreter.stirred
+        self._calm: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Until either end closes, or the session must not go on."""
@@ -33,6 +41,8 @@ class Relay:
         try:
             await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            if self._calm:
+                self._calm.cancel()
             for task in (up, down):
                 task.cancel()
             await asyncio.wait({up, down})
@@ -46,6 +56,9 @@ class Relay:
                 # Both at once, and before anything is waited for: their order is the interpreter's.
                 _write(self._server, flow.server)
                 _write(self._client, flow.client)
+                if self._interpreter.stirred != self._stirred:
+                    self._stirred = self._interpreter.stirred
+                    self._wait_for_calm()
                 self._moved()
                 if flow.server:
                     await self._server.writer.drain()
@@ -55,6 +68,16 @@ class Relay:
                     return
         except OSError:
             return  # an end that broke is an end that closed
+
+    def _wait_for_calm(self) -> None:
+        if self._calm:
+            self._calm.cancel()
+        self._calm = asyncio.get_running_loop().call_later(CALM, self._look)
+
+    def _look(self) -> None:
+        if not self._interpreter.calm():
+            self._wait_for_calm()
+        self._moved()
 
 
 def _write(stream: Stream, pieces: list[bytes]) -> None:

@@ -155,6 +155,18 @@ def listening(pid: int) -> set[tuple[str, int]]:
     return found
 
 
+def connected(pid: int, port: int) -> list[tuple[str, int]]:
+    """Host and port of whoever is connected to this TCP port of this very process."""
+    own = set(_open_files(pid))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for fields in _connections(f"{pid}/net/{table}"):
+            here, there = fields[1].rpartition(":"), fields[2].rpartition(":")
+            if fields[3] == "01" and int(here[2], 16) == port and f"socket:[{fields[9]}]" in own:
+                found.add((_from_table(there[0]), int(there[2], 16)))
+    return sorted(found)
+
+
 def taken_ports(pid: int) -> set[int]:
     """Every TCP port that somebody listens on in the network namespace of this process."""
     tables = (f"{pid}/net/tcp", f"{pid}/net/tcp6")

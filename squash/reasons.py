@@ -358,7 +358,7 @@ class Reason(StrEnum):
     TRACED_BY_OTHER = (
         "traced_by_other",
         "a tracer that is not ours sits on the process",
-        "end the other debugger, strace or profiler: the message names its pid",
+        "end the other debugger, strace or profiler: the message names its pid, or where it comes from",
     )
     NO_DEBUGGER_CLAIMS = (
         "no_debugger_claims",

@@ -54,6 +54,8 @@ class Interpreter(ABC):
         """Whether the client has taken its leave in good order."""
         self.lost = ""
         """Why the bytes can no longer be followed."""
+        self.stirred = 0
+        """Grows with each thing that a client may do more of at once, and that no word ends: see `calm`."""
         self._before = kept or {}
 
     def from_client(self, data: bytes) -> Flow:
@@ -102,6 +104,10 @@ class Interpreter(ABC):
     @abstractmethod
     def _held_back(self) -> tuple[bytes, bytes]:
         """What came and was not passed on: for the server, for the client."""
+
+    def calm(self) -> bool:
+        """To be called when `stirred` has not grown for a while; False: to be called again after the same time."""
+        return True
 
     @property
     def kept(self) -> Kept:

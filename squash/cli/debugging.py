@@ -35,6 +35,7 @@ class With(StrEnum):
 
     GDB = "gdb"
     DLV = "dlv"
+    JDB = "jdb"
     NVIM = "nvim"
     CODE = "code"
     CONSOLE = "console"

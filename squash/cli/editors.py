@@ -74,6 +74,11 @@ def gdb_commands(place: Place) -> list[str]:
     return [*commands, f"target remote {place.address}"]
 
 
+def jdb_connector(place: Place) -> str:
+    """What jdb's `-connect` takes."""
+    return f"com.sun.jdi.SocketAttach:hostname={place.host},port={place.port}"
+
+
 def nvim_lua(place: Place) -> str:
     """Lua that connects nvim-dap."""
     adapter = f"{{ type = 'server', host = '{place.host}', port = {place.port} }}"
@@ -203,12 +208,12 @@ _TABLE: dict[str, dict[str, Editor]] = {
         "goland": Editor("GoLand", f"{_DIALOG} | Go Remote", _host_and_port),
     },
     "jdwp": {
-        "jdb": Editor(
-            "jdb", _SHELL, lambda p: f"jdb -connect com.sun.jdi.SocketAttach:hostname={p.host},port={p.port}"
-        ),
+        "jdb": Editor("jdb", f"{_SHELL}; stop where you like", lambda p: f"jdb -connect {jdb_connector(p)}"),
         "vscode": Editor("VS Code with Java", _LAUNCH, _vscode_java),
-        "intellij": Editor("IntelliJ IDEA", f"{_DIALOG} | Remote JVM Debug", _host_and_port),
-        "eclipse": Editor("Eclipse", "Run | Debug Configurations | Remote Java Application", _host_and_port),
+        "intellij": Editor("IntelliJ IDEA", f"set breakpoints, then {_DIALOG} | Remote JVM Debug", _host_and_port),
+        "eclipse": Editor(
+            "Eclipse", "set breakpoints, then Run | Debug Configurations | Remote Java Application", _host_and_port
+        ),
     },
     "inspector": {
         "node": Editor("node", _SHELL, lambda p: f"node inspect {p.address}"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from squash.cli.editors import Place, configurations, gdb_commands, nvim_lua, speaking
+from squash.cli.editors import Place, configurations, gdb_commands, jdb_connector, nvim_lua, speaking
 from squash.errors import SettingError, SquashError
 from squash.model import Agent
 from squash.reasons import Reason
@@ -89,6 +89,13 @@ PROGRAMS = {
             "dlv",
             "`go install github.com/go-delve/delve/cmd/dlv@latest`",
             lambda place, _: ["connect", str(place.address)],
+        ),
+        Program(
+            "jdb",
+            ("jdwp",),
+            "jdwp",
+            "on Debian `apt-get install default-jdk-headless`",
+            lambda place, _: ["-connect", jdb_connector(place)],
         ),
         Program("nvim", ("dap",), "", "on Debian `apt-get install neovim`, then the plug-in nvim-dap", _nvim),
         Program("code", speaking("vscode"), "", "install VS Code, then `Shell Command: Install 'code' command`", _code),
