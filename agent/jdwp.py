@@ -125,11 +125,24 @@ def options(process: Process, *, ask: bool = True) -> Options:
 
 def listening(process: Process, options: Options, others: frozenset[Place] = frozenset()) -> list[Place]:
     """Where it may listen for a debugger now: `others` are sockets that are known to be something else."""
-    found = procfs.listening(process.pid) - others
-    if options.port:
-        return sorted(place for place in found if place[1] == options.port)[:1]
-    # Java's own sockets speak IPv4 under addresses of IPv6; JDWP's do not.
-    return sorted(place for place in found if _fits(options.host, place[0]))
+    for table in ("tcp", "tcp6"):
+        found = procfs.listening(process.pid, [table]) - others
+        if options.port:
+            places = sorted(place for place in found if place[1] == options.port)[:1]
+        else:
+            # Java's own sockets speak IPv4 under addresses of IPv6; JDWP's do not.
+            places = sorted(place for place in found if _fits(options.host, place[0]))
+        if places:
+            return places
+    return []
+
+
+def open_to_all(process: Process, options: Options) -> bool:
+    """Whether JDWP listens on more than loopback."""
+    if options.host:
+        return options.host in EVERYWHERE
+    # Before Java 9 no host meant every one.
+    return not options.waits and any(host in EVERYWHERE for host, _ in listening(process, options))
 
 
 def told(process: Process, places: list[Place]) -> Place | None:

@@ -2,6 +2,7 @@
 
 import socket
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from bench import floors
 from bench.measure import BenchError, Effort, Measurement, Tell, middle
 from demo.caller import Request
-from demo.shop import PRICING, STOCK_PROGRAM
+from demo.shop import PRICING, SERVICES, STOCK_PROGRAM
 from demo.world import Child, World
 from squash.client import Client, create_request, delete_attachment, get_attachment, get_request
 from squash.model import DebugAttachment, DebugRequest, HoldUntil, Outcome, RequestSpec, State
@@ -19,6 +20,7 @@ from squash.procfs import status
 LEAST_TURNS = 5
 LIMIT = 30.0
 """Seconds for whatever is waited for."""
+LEDGER = SERVICES / "Ledger.java"
 ALONE = "bench-floor"
 """The pod of the processes that the stock tools attach to."""
 
@@ -87,6 +89,7 @@ def measure(effort: Effort, tell: Tell) -> Iterator[Measurement]:
         with world.client() as client, floors.no_adapters(ALONE, world.namespace):
             yield from _debugpy(client, pricing, turns, tell)
             yield from _gdb(client, stock, turns, tell)
+            yield from _java(client, world, turns, tell)
 
 
 def _debugpy(client: Client, pod: Pod, turns: int, tell: Tell) -> Iterator[Measurement]:
@@ -119,6 +122,30 @@ def _gdb(client: Client, pod: Pod, turns: int, tell: Tell) -> Iterator[Measureme
     yield middle("attach.gdb_connect_ms", "ms", connect)
     yield middle("attach.gdb_floor_ms", "ms", floor)
     yield middle("attach.gdb_break_floor_ms", "ms", with_break)
+
+
+def _java(client: Client, world: World, turns: int, tell: Tell) -> Iterator[Measurement]:
+    subprocess.run(["javac", "-g", "-d", world.directory, LEDGER], check=True)
+    for key, more, tool in (
+        ("attach.jdwp", "address=127.0.0.1:0", floors.jdwp),
+        ("attach.jdwp_woken", "onjcmd=y,address=127.0.0.1:0", floors.jdwp_woken),
+    ):
+        options = f"-agentlib:jdwp=transport=dt_socket,server=y,suspend=n,quiet=y,{more}"
+        argv = ["java", options, "-cp", str(world.directory), "Ledger"]
+        pod = Pod(world, key.replace(".", "-"), argv, "/order?number=1001")
+        ours, floor = [], []
+        for turn in _turns(turns, key, tell):
+            pod.renew()
+            attached = pod.attach(client)
+            address = (attached.attachment.status.debug_server_address or "").removeprefix("unix:")
+            asked = floors.jdwp_answer(socket.AF_UNIX, address) * 1000
+            pod.detach(client, attached)
+            alone = _floor(pod, tool)
+            if turn:
+                ours.append(attached.whole - attached.until_claimed + asked)
+                floor.append(alone)
+        yield middle(f"{key}_ms", "ms", ours)
+        yield middle(f"{key}_floor_ms", "ms", floor)
 
 
 def _turns(number: int, name: str, tell: Tell) -> Iterator[int]:

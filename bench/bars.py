@@ -179,4 +179,16 @@ ROWS = (
     Row("attach.gdb_floor_ms", "stock `gdbserver --attach - PID` until its first answer"),
     Row("attach.gdb_connect_ms", "after it, from a client's connect until gdbserver's first answer"),
     Row("attach.gdb_break_floor_ms", "stock `gdb -p PID` until its breakpoint is set"),
+    Row(
+        "attach.jdwp_ms",
+        "from the agent's claim until a client can set a breakpoint, for a JVM whose JDWP listens",
+        Bar(Side.AT_MOST, 40, of="attach.jdwp_floor_ms"),
+    ),
+    Row("attach.jdwp_floor_ms", "a stock client's handshake with such a JVM until it can set a breakpoint"),
+    Row(
+        "attach.jdwp_woken_ms",
+        "the same as jdwp_ms for a JVM whose JDWP sleeps (onjcmd=y)",
+        Bar(Side.AT_MOST, 40, of="attach.jdwp_woken_floor_ms"),
+    ),
+    Row("attach.jdwp_woken_floor_ms", "stock `jcmd PID VM.start_java_debugging`, and then as in jdwp_floor_ms"),
 )

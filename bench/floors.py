@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -15,12 +16,17 @@ from demo.scenes import STOCK_LINE
 from demo.shop import STOCK
 from demo.telling import line_of
 from demo.world import Child
-from squash import local
+from squash import local, procfs
 
 LIMIT = 60.0
 """Seconds for any one of them."""
 QUERY = b"$qSupported#37"
 """The first thing a client says in gdb's remote protocol."""
+HANDSHAKE = b"JDWP-Handshake"
+ID_SIZES = struct.pack(">IIBBB", 11, 1, 0, 1, 7)
+"""The first question of a debugger in JDWP."""
+SIZES = 11 + 5 * 4
+"""Bytes of the answer to it."""
 
 
 def debugpy(target: Child) -> float:
@@ -90,6 +96,42 @@ def gdb(target: Child) -> float:
         finally:
             process.kill()
     raise BenchError(f"gdb did not set a breakpoint at {place}")
+
+
+def jdwp(target: Child) -> float:
+    """Seconds from a client's connect to a JVM whose JDWP listens until it has an answer: it may set breakpoints."""
+    deadline = time.monotonic() + LIMIT
+    # Java's own sockets have addresses of IPv6.
+    while not (places := [place for place in procfs.listening(target.pid) if place[0] == "127.0.0.1"]):
+        if time.monotonic() > deadline:
+            raise BenchError("the JVM does not listen for debuggers")
+    return jdwp_answer(socket.AF_INET, places[0])
+
+
+def jdwp_woken(target: Child) -> float:
+    """The same for a JVM whose JDWP sleeps, which stock `jcmd` wakes."""
+    begun = time.monotonic()
+    argv = ["jcmd", str(target.pid), "VM.start_java_debugging"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=LIMIT)
+    if done.returncode:
+        raise BenchError(f"jcmd ended with {done.returncode}: {done.stdout.strip()[-300:]}")
+    jdwp(target)
+    return time.monotonic() - begun
+
+
+def jdwp_answer(family: socket.AddressFamily, address: str | tuple[str, int]) -> float:
+    """Seconds from a client's connect until its first question of JDWP is answered."""
+    with socket.socket(family) as client:
+        client.settimeout(LIMIT)
+        begun = time.monotonic()
+        client.connect(address)
+        client.sendall(HANDSHAKE + ID_SIZES)
+        wanted, found = len(HANDSHAKE) + SIZES, b""
+        while len(found) < wanted:
+            if not (data := client.recv(wanted - len(found))):
+                raise BenchError(f"the JVM hung up: {found!r}")
+            found += data
+        return time.monotonic() - begun
 
 
 def first_answer(descriptor: int) -> bytes:

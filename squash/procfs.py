@@ -4,7 +4,7 @@ import contextlib
 import ipaddress
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,11 +143,14 @@ def namespace(pid: int, kind: str) -> str:
         return ""
 
 
-def listening(pid: int) -> set[tuple[str, int]]:
-    """Host and port of each TCP socket that this very process listens on, in its own network namespace."""
+def listening(pid: int, tables: Iterable[str] = ("tcp", "tcp6")) -> set[tuple[str, int]]:
+    """Host and port of each TCP socket that this very process listens on, in its own network namespace.
+
+    The kernel takes milliseconds for each of the tables, however few connections there are.
+    """
     own = set(_open_files(pid))
     found = set()
-    for table in ("tcp", "tcp6"):
+    for table in tables:
         for fields in _connections(f"{pid}/net/{table}"):
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in own:
                 host, _, port = fields[1].partition(":")

@@ -26,6 +26,7 @@ from squash import procfs
 from squash.errors import SquashError
 from squash.logs import Log
 from squash.reasons import Reason
+from squash.tasks import spawn
 from squash.tunnel import CHUNK
 
 CONNECT = 5.0
@@ -61,7 +62,7 @@ class Java:
         except SquashError as error:
             yield refused(_CHECK, error.reason, error.message)
             return
-        if any(host in jdwp.EVERYWHERE for host, _ in jdwp.listening(process, options)):
+        if jdwp.open_to_all(process, options):
             message = "JDWP listens on every interface: whoever reaches its port owns the JVM"
             yield warning(_CHECK, message, "name 127.0.0.1 in its address")
         else:
@@ -115,6 +116,7 @@ class Connection:
         self.stream: Stream | None = None
         self._others: frozenset[Place] = frozenset()
         """Sockets on which the JVM listens for others than debuggers, as far as they are known."""
+        self._looking: asyncio.Task[None] | None = None
         try:
             self._watch = os.pidfd_open(process.pid)
         except ProcessLookupError:
@@ -125,8 +127,8 @@ class Connection:
         """Waits `patience` seconds for the JVM to listen. Raises SquashError."""
         place = await asyncio.to_thread(_place, self.process, self.options, self._others, patience)
         self.stream = stream = await self._dial(place)
-        # Now that it is taken, the JVM does not listen for debuggers.
-        self._others = frozenset(await asyncio.to_thread(procfs.listening, self.process.pid))
+        if not self.options.port:
+            self._looking = spawn(self._look_around(), f"sockets of {self.process.pid}")
         return stream
 
     async def _dial(self, place: Place) -> Stream:
@@ -150,9 +152,21 @@ class Connection:
 
     async def renew(self) -> None:
         """Ends what the last client did, and connects for the next one. Raises SquashError when that cannot be."""
+        await self.looked()
         self.drop()
         if not self.ended.is_set():
             await self.open(LISTEN)
+
+    async def looked(self) -> None:
+        """While it is taken the JVM listens for others than debuggers alone: by those its next port will stand out.
+
+        Nobody may let go of the JVM before they are known.
+        """
+        if self._looking:
+            await asyncio.wait({self._looking})
+
+    async def _look_around(self) -> None:
+        self._others = frozenset(await asyncio.to_thread(procfs.listening, self.process.pid))
 
     def drop(self) -> None:
         """The JVM forgets this debugger, as soon as it has noticed."""
@@ -163,6 +177,7 @@ class Connection:
 
     async def close(self) -> None:
         """Gives the JVM free, and returns when it has let every thread run. Never raises."""
+        await self.looked()
         self.drop()
         if not self.ended.is_set():
             await asyncio.to_thread(_awaited, self.process, self.options, self._others, LISTEN)
@@ -206,6 +221,7 @@ class JdwpServer:
             stream = connection.stream or await connection.open()
         except SquashError as error:
             raise ConnectionError(error.message) from error
+        await connection.looked()
         self._used = True
         return stream
 
