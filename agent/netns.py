@@ -17,22 +17,22 @@ def connect(pid: int, host: str, port: int, timeout: float) -> socket.socket:
     Another namespace than the agent's takes CAP_SYS_ADMIN.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = _socket(pid, family)
+    connecting = made(pid, family, socket.SOCK_STREAM)
     try:
-        made.settimeout(timeout)
-        made.connect((host, port))
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connecting.settimeout(timeout)
+        connecting.connect((host, port))
+        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError:
-        made.close()
+        connecting.close()
         raise
-    return made
+    return connecting
 
 
-def _socket(pid: int, family: socket.AddressFamily) -> socket.socket:
-    """A socket keeps the namespace that it was made in."""
+def made(pid: int, family: socket.AddressFamily, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
+    """A socket that is not connected; it keeps the namespace that it was made in. Raises OSError."""
     if procfs.namespace(pid, "net") == procfs.namespace(os.getpid(), "net"):
-        return socket.socket(family, socket.SOCK_STREAM)
-    made: list[socket.socket | OSError] = []
+        return socket.socket(family, kind, protocol)
+    found: list[socket.socket | OSError] = []
 
     def make() -> None:
         try:
@@ -41,16 +41,16 @@ def _socket(pid: int, family: socket.AddressFamily) -> socket.socket:
                 if _libc.setns(namespace, _NEWNET) != 0:
                     number = ctypes.get_errno()
                     raise OSError(number, f"cannot enter the network namespace of {pid}: {os.strerror(number)}")
-                made.append(socket.socket(family, socket.SOCK_STREAM))
+                found.append(socket.socket(family, kind, protocol))
             finally:
                 os.close(namespace)
         except OSError as error:
-            made.append(error)
+            found.append(error)
 
     # A thread of its own, which ends in that namespace and is never used again.
     thread = threading.Thread(target=make, name="other network")
     thread.start()
     thread.join()
-    if isinstance(made[0], OSError):
-        raise made[0]
-    return made[0]
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return found[0]

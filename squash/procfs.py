@@ -176,6 +176,42 @@ def taken_ports(pid: int) -> set[int]:
     return {int(f[1].rpartition(":")[2], 16) for table in tables for f in _connections(table) if f[3] == "0A"}
 
 
+class TcpSocket(NamedTuple):
+    """A TCP socket of some network namespace: `state` as in `enum` of tcp_states.h, both ports, and whose it is."""
+
+    state: int
+    host: str
+    port: int
+    remote: int
+    uid: int
+    inode: int
+
+
+def tcp_sockets(pid: int) -> Iterator[TcpSocket]:
+    """Those of the network namespace of this process. Slow where there are thousands of connections."""
+    for table in (f"{pid}/net/tcp", f"{pid}/net/tcp6"):
+        for fields in _connections(table):
+            host, _, port = fields[1].partition(":")
+            remote = int(fields[2].rpartition(":")[2], 16)
+            state, uid, inode = int(fields[3], 16), int(fields[7]), int(fields[9])
+            yield TcpSocket(state, _from_table(host), int(port, 16), remote, uid, inode)
+
+
+def descriptor_of(pid: int, inode: int) -> int | None:
+    """The lowest number by which this very process holds the socket of that inode."""
+    held = f"socket:[{inode}]"
+    try:
+        with os.scandir(PROC / str(pid) / "fd") as entries:
+            numbers = sorted(int(entry.name) for entry in entries)
+    except OSError:
+        return None
+    for number in numbers:
+        with contextlib.suppress(OSError):
+            if os.readlink(PROC / str(pid) / "fd" / str(number)) == held:
+                return number
+    return None
+
+
 def _from_table(host: str) -> str:
     """The reverse of `_in_table`, for an address without its port."""
     words = (int(host[at : at + 8], 16) for at in range(0, len(host), 8))

@@ -2,91 +2,144 @@
 
 SIGUSR1 makes Node listen on a port of its loopback, which anybody in the pod could use. So that port serves once: by it
 the agent brings in a worker (inside/attach.js), which dials the agent, and the port is closed again, a few milliseconds
-after it was opened. A process that was started with --inspect keeps the port that it had.
+after it was opened (`agent.nodeport`). A process that was started with --inspect keeps the port that it had.
 """
 
 import asyncio
-import http.client
+import functools
 import json
-import os
 import re
-import signal
-import socket
 import time
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
 from typing import Any
+from weakref import WeakValueDictionary
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
-
-from agent import netns
+from agent import nodeport
 from agent.debuggers import Target, attempt
-from agent.denied import denied
+from agent.elf import NotElfError, dynamic_symbols
 from agent.inner import Inner
 from agent.line import Line
 from agent.preflight.facts import Facts
-from agent.preflight.finding import Finding
-from agent.preflight.needs import Needs
+from agent.preflight.finding import Finding, ok, refused, warning
+from agent.preflight.needs import MEGABYTE, Needs
 from agent.process import Process
 from agent.streams import Stream
 from agent.terms import ORDINARY, Terms
 from squash import procfs
 from squash.errors import SquashError
 from squash.logs import Log
+from squash.model import Attempt
 from squash.reasons import Reason
 from squash.tasks import spawn
 
 INSIDE = Path(__file__).parent / "inside" / "attach.js"
-WAKE = 5.0
-"""Seconds for Node to open its port after SIGUSR1: a thread of its own does it, whatever the main thread does."""
-LOOK = 0.002
-"""Seconds between two looks whether it has: nothing tells."""
-ANSWER = 10.0
-"""Seconds for one answer over the port."""
-USUAL = 9229
-_WORDS = re.compile(r"--(?:inspect-port|debug-port)[= ](?:\S*:)?(\d+)")
+ARRIVE = 10.0
+"""Seconds for the main thread to run JavaScript, and for the worker to dial then."""
+DETACH = 5.0
+"""Seconds for the main thread to be let go before the agent hangs up; hanging up has the worker go by itself."""
+_WOKEN = "woken.json"
+_CHECK = "inspector"
+_NAMES = re.compile(r"node(js)?(-?\d+(\.\d+)*)?|nsolid")
+_STARTERS = re.compile(r"(npm|npx|yarn|pnpm|pnpx|nodemon|pm2|forever|concurrently|corepack|tsx|ts-node-dev)\b")
+"""Programs in Node that start the one that is meant."""
+_EXPORTED = frozenset({"napi_module_register"})
+"""What every build of Node exports, for its add-ons: also one with a program built in, under any name."""
 _log = Log("node")
 
 
 class Node:
     name = "node"
     protocol = "inspector"
-    needs = Needs(signals=True, directory=True, network=True, runs_code=True)
+    needs = Needs(signals=True, directory=True, network=True, runs_code=True, memory=14 * MEGABYTE)
 
-    def examine(self, facts: Facts) -> Iterable[Finding]:
-        """Nothing beyond what `needs` says."""
-        return ()
+    def __init__(self) -> None:
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By network namespace: all processes in one want the same port."""
+
+    def examine(self, facts: Facts) -> Iterator[Finding]:
+        """How its inspector can be opened, or where it is open already."""
+        process = facts.process
+        try:
+            nodeport.check(process)
+        except SquashError as error:
+            yield refused(_CHECK, error.reason, error.message)
+            return
+        host = nodeport.open_at(process)
+        if host and not nodeport.Place(host, 0).loopback:
+            message = f"its own inspector listens on {host}: whoever reaches its port controls it"
+            yield warning(_CHECK, message, "start it with --inspect=127.0.0.1, or without")
+        else:
+            yield ok(_CHECK, f"started with an inspector on {host}" if host else "SIGUSR1 opens it")
 
     def claim(self, process: Process) -> float:
-        return 0.9 if re.fullmatch(r"node(js)?(-?\d+)?", Path(process.exe).name) else -1.0
+        """Sure of a program named node; less so of what only starts another, or keeps it running."""
+        if not _is_node(process):
+            return -1.0
+        if _STARTERS.match(_title(process)):
+            return 0.6
+        return 0.7 if nodeport.cluster_workers(process) else 0.9
 
     async def attach(self, target: Target) -> "NodeServer":
-        inner = await asyncio.to_thread(Inner.make, target.process, target.directory)
-        line = Line(target.process, inner)
-        began, failure = time.monotonic(), None
+        process = target.process
+        inner = await asyncio.to_thread(Inner.make, process, target.directory)
+        line = Line(process, inner)
+        began = time.monotonic()
         try:
             await line.listen()
-            await _bring_in(target.process, line)
-            await line.greeting()
-            return NodeServer(line)
-        except SquashError as error:
-            failure = error
-            raise
-        finally:
-            if not line.arrived or failure:
-                await line.close()
+            port = await self._bring_in(target, line)
+            await _arrival(process, line, port)
+        except SquashError as failure:
             target.attempts.append(attempt("inspector, worker thread", began, failure))
+            await line.close()
+            raise
+        except BaseException:
+            await line.close()
+            raise
+        if port.remark:
+            _log.warning(port.remark, pid=process.pid)
+        seconds = time.monotonic() - began
+        target.attempts.append(
+            Attempt(strategy="inspector, worker thread", seconds=seconds, message=port.remark or None)
+        )
+        return NodeServer(process, line)
+
+    async def _bring_in(self, target: Target, line: Line) -> nodeport.Port:
+        """Asks for the worker, one process of a network at a time. Raises SquashError."""
+        process = target.process
+        job = {"path": line.path, "ticket": line.ticket, "source": INSIDE.read_text()}
+        turn = self._turns.setdefault(procfs.namespace(process.pid, "net"), asyncio.Lock())
+        async with turn:
+            note = target.directory / _WOKEN
+            note.write_text(json.dumps({"pid": process.pid, "start_time": process.start_time}))
+            # It takes its course when nobody waits any more: a port that was opened must be closed.
+            asked = spawn(asyncio.to_thread(_asked, process, job), f"inspector of {process.pid}")
+            try:
+                found = await asyncio.shield(asked)
+            except asyncio.CancelledError:
+                await asyncio.wait({asked})
+                raise
+            finally:
+                note.unlink(missing_ok=True)
+            if isinstance(found, SquashError):
+                raise found
+            return found
 
     async def recover(self, directory: Path) -> None:
-        """Takes the socket out of the container; the worker ended with the agent's control line."""
+        """Closes a port that was just being used, and takes the socket out of the container.
+
+        The worker ended with the agent's control line.
+        """
+        await asyncio.to_thread(_shut_left_open, directory / _WOKEN)
         if inner := await asyncio.to_thread(Inner.left_behind, directory):
             await asyncio.to_thread(inner.remove)
 
 
 class NodeServer:
-    def __init__(self, line: Line) -> None:
+    def __init__(self, process: Process, line: Line) -> None:
+        self._process = process
         self._line = line
+        self._detached: asyncio.Task[None] | None = None
 
     async def connect(self, terms: Terms = ORDINARY) -> Stream:
         return await self._line.client(terms)
@@ -98,142 +151,86 @@ class NodeServer:
         await self._line.ended.wait()
 
     async def detach(self) -> None:
-        await self._line.tell("detach")
+        if self._detached is None:
+            self._detached = spawn(self._detach(), "detach node")
+        await asyncio.wait({self._detached})
+
+    async def _detach(self) -> None:
+        if not await self._line.tell("detach", DETACH) and self._process.alive:
+            _log.warning("process did not say that the debugger is out", pid=self._process.pid)
         await self._line.close()
 
 
-async def _bring_in(process: Process, line: Line) -> None:
-    """Has the worker started by way of the process's port. Raises SquashError."""
-    port, ours = await _port(process)
+async def _arrival(process: Process, line: Line, port: nodeport.Port) -> None:
+    """Waits for the worker to dial. Raises SquashError."""
+    greeting, ended = spawn(line.greeting(), "greeting of a worker"), spawn(line.ended.wait(), "end of a process")
     try:
-        address = await asyncio.to_thread(_endpoint, process, port)
-        line_to_it = await asyncio.to_thread(_dial, process, port)
-        connection = await connect(address, sock=line_to_it, compression=None, max_size=None)
-    except (OSError, WebSocketException, http.client.HTTPException, ValueError, LookupError) as error:
-        message = f"the inspector of process {process.pid} cannot be reached at {port[0]}:{port[1]}: {error}"
-        raise SquashError(Reason.ATTACH_FAILED, message) from error
-    # It has its answer when the main thread is back in JavaScript, and only then is the port closed. Should that last
-    # longer than somebody waits for it, the worker finds that it is not wanted.
-    asked = spawn(_start_worker(connection, line, close=ours), f"worker of {process.pid}")
-    try:
-        async with asyncio.timeout(ANSWER):
-            problem = await asyncio.shield(asked)
-    except TimeoutError:
-        message = f"the main thread of process {process.pid} has not come to run JavaScript for {ANSWER:g} s"
-        raise SquashError(Reason.ATTACH_TIMEOUT, message) from None
-    if problem:
+        await asyncio.wait({greeting, ended}, timeout=ARRIVE, return_when=asyncio.FIRST_COMPLETED)
+        said: dict[str, Any] = greeting.result() if greeting.done() else {}
+    except ConnectionError as error:
+        raise SquashError(Reason.ATTACH_FAILED, f"process {process.pid}: {error}") from error
+    finally:
+        greeting.cancel()
+        ended.cancel()
+    if problem := said.get("problem"):
         raise SquashError(Reason.DEBUGGER_UNSUITED, f"process {process.pid}: {problem}")
+    if said.get("node"):
+        return
+    if not process.alive:
+        raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} ended while a worker was brought in")
+    if greeting.done():
+        raise SquashError(Reason.ATTACH_FAILED, f"the worker in process {process.pid} ended at once")
+    still = f"; until it does, its inspector stays open at {port.place}" if port.ours else ""
+    message = f"the main thread of process {process.pid} has not come to run JavaScript for {ARRIVE:g} s{still}"
+    raise SquashError(Reason.ATTACH_TIMEOUT, message)
 
 
-async def _port(process: Process) -> tuple[tuple[str, int], bool]:
-    """Where the inspector listens, and whether it does so only for us. Raises SquashError."""
-    pid = process.pid
-    before = await asyncio.to_thread(procfs.listening, pid)
-    if running := [place for place in before if await asyncio.to_thread(_is_inspector, process, place)]:
-        return running[0], False
-    _check(process)
+def _asked(process: Process, job: Mapping[str, str]) -> nodeport.Port | SquashError:
+    """A refusal is given back: nobody may be there any more to whom it could be raised."""
     try:
-        os.kill(pid, signal.SIGUSR1)
-    except PermissionError as error:
-        raise denied(process) from error
-    deadline = time.monotonic() + WAKE
-    while time.monotonic() < deadline and process.alive:
-        if fresh := await asyncio.to_thread(procfs.listening, pid) - before:
-            return fresh.pop(), True
-        await asyncio.sleep(LOOK)
-    message = f"process {pid} did not open its inspector after SIGUSR1: see its standard error for why"
-    raise SquashError(Reason.DEBUGGER_UNSUITED, message)
+        return nodeport.evaluate(process, job)
+    except SquashError as refusal:
+        return refusal
+    except OSError as error:
+        return SquashError(Reason.ATTACH_FAILED, f"the network of process {process.pid}: {error}")
 
 
-def _check(process: Process) -> None:
-    """What makes SIGUSR1 safe and of use. Raises SquashError."""
-    status = procfs.status(process.pid) or {}
-    caught = int(status.get("SigCgt", "0"), 16)
-    if not caught >> (signal.SIGUSR1 - 1) & 1:
-        message = f"process {process.pid} does not handle SIGUSR1, which would end it: its inspector is off"
-        raise SquashError(Reason.DEBUGGER_UNSUITED, message)
-    options = _options(process)
-    if "--disable-sigusr1" in options:
-        raise SquashError(Reason.DEBUGGER_UNSUITED, f"process {process.pid} was started with --disable-sigusr1")
-    wanted = _WORDS.search(options)
-    port = int(wanted[1]) if wanted else USUAL
-    # Two of one pod want the same port; the second one would only complain on its standard error.
-    if port and port in procfs.taken_ports(process.pid):
-        message = f"the inspector of process {process.pid} wants port {port}, which another process of the pod has"
-        raise SquashError(Reason.DEBUGGER_UNSUITED, message)
+def _shut_left_open(note: Path) -> None:
+    try:
+        woken = json.loads(note.read_text())
+        pid, start_time = int(woken["pid"]), int(woken["start_time"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    process = Process.read(pid)
+    if process and process.start_time == start_time and nodeport.shut(process):
+        _log.info("closed the inspector that an earlier life had opened", pid=pid)
 
 
-def _options(process: Process) -> str:
-    environment = procfs.environ(process.pid) or {}
-    return " ".join([environment.get("NODE_OPTIONS", ""), *process.cmdline[1:]])
-
-
-def _is_inspector(process: Process, place: tuple[str, int]) -> bool:
-    """Whether one of its ports is the inspector: only such as its options or the usual number name are asked."""
-    options = _options(process)
-    named = {int(port) for port in re.findall(r"--inspect(?:-brk|-wait)?[= ](?:\S*:)?(\d+)", options)}
-    if place[1] not in named | ({USUAL} if "--inspect" in options else set()):
+def _is_node(process: Process) -> bool:
+    path = procfs.PROC / str(process.pid) / "exe"
+    if _NAMES.fullmatch(PurePath(process.exe.removesuffix(" (deleted)")).name):
+        return True
+    status = procfs.status(process.pid)
+    if status is None or not nodeport.catches_sigusr1(status):
         return False
     try:
-        return bool(_endpoint(process, place))
-    except (OSError, http.client.HTTPException, ValueError, LookupError):
+        facts = path.stat()
+        return _exports(path, facts.st_dev, facts.st_ino, facts.st_mtime_ns)
+    except OSError:
         return False
 
 
-def _dial(process: Process, place: tuple[str, int]) -> socket.socket:
-    host, port = place
-    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    return netns.connect(process.pid, anywhere.get(host, host), port, ANSWER)
-
-
-def _endpoint(process: Process, place: tuple[str, int]) -> str:
-    """Asks for the address of the inspector's WebSocket. Raises OSError, HTTPException, ValueError, LookupError."""
-    asking = http.client.HTTPConnection(*place)
-    asking.sock = _dial(process, place)
+@functools.lru_cache(maxsize=256)
+def _exports(path: Path, *_identity: int) -> bool:
     try:
-        asking.request("GET", "/json/list", headers={"Host": "localhost"})
-        return str(json.loads(asking.getresponse().read())[0]["webSocketDebuggerUrl"])
-    finally:
-        asking.close()
+        return bool(dynamic_symbols(path, _EXPORTED).addresses)
+    except (OSError, NotElfError):
+        return False
 
 
-async def _start_worker(connection: ClientConnection, line: Line, *, close: bool) -> str:
-    """Returns what went wrong inside, or an empty string."""
-    script = {"path": line.path, "ticket": line.ticket, "source": INSIDE.read_text(), "close": close}
-    expression = f"({_STARTER})({json.dumps(script)})"
-    parameters = {"expression": expression, "includeCommandLineAPI": True, "returnByValue": True}
-    request = {"id": 1, "method": "Runtime.evaluate", "params": parameters}
-    try:
-        await connection.send(json.dumps(request))
-        answer: dict[str, Any] = {}
-        while answer.get("id") != 1:
-            answer = json.loads(await connection.recv())
-    except WebSocketException as error:
-        return f"the inspector hung up: {error}"
-    finally:
-        # A port that closes waits for whoever is still there.
-        connection.transport.abort()
-    result = answer.get("result", {})
-    thrown = result.get("exceptionDetails", {}).get("exception", {}).get("description")
-    return str(thrown or answer.get("error", {}).get("message") or result.get("result", {}).get("value") or "")
-
-
-_STARTER = """
-({ path, ticket, source, close }) => {
-  const inspector = require('inspector');
-  let problem = '';
-  if (close) {
-    // Whatever happens below. At once it would wait for the one who asks.
-    setTimeout(() => { try { inspector.close(); } catch {} }, 0);
-  }
-  if (inspector.Session.prototype.connectToMainThread) {
-    const { Worker } = require('worker_threads');
-    const worker = new Worker(source, { eval: true, workerData: { path, ticket }, env: {}, execArgv: [] });
-    worker.on('error', () => {});
-    worker.unref();
-  } else {
-    problem = `${process.version} cannot be debugged from a thread of its own; that takes Node 12.11`;
-  }
-  return problem;
-}
-"""
+def _title(process: Process) -> str:
+    """What it calls itself, as npm does, or else its script."""
+    words = process.cmdline
+    if len(words) == 1 and " " in words[0].strip():
+        return words[0]
+    return next((PurePath(word).name for word in words[1:] if not word.startswith("-")), "")

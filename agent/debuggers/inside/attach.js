@@ -3,9 +3,11 @@
 // inspector's messages on, a line of JSON each. When the control line ends, for whatever reason, so does the thread,
 // and with it the debugger: the main thread runs on without breakpoints.
 'use strict';
-const { path, ticket } = require('worker_threads').workerData;
+const { threadId, workerData } = require('worker_threads');
 const inspector = require('inspector');
 const net = require('net');
+const { path, ticket } = workerData;
+const LONGEST = 64 * 1024 * 1024; // bytes that may wait for a client that does not read
 
 function dial(kind) {
   const socket = net.connect(path);
@@ -28,17 +30,41 @@ function eachLine(socket, take) {
   });
 }
 
+// A client that stopped this thread could never let it go again, nor the main thread.
+function hide(session) {
+  const own = new Set();
+  return ({ method, params }) => {
+    if (method === 'NodeWorker.attachedToWorker' && params.workerInfo.title.startsWith(`[worker ${threadId}]`)) {
+      own.add(params.sessionId);
+      session.post('NodeWorker.detach', { sessionId: params.sessionId }, () => {});
+      return true;
+    }
+    return own.has(params && params.sessionId);
+  };
+}
+
 let client;
 
 function serve() {
   const session = new inspector.Session();
   const socket = dial('client');
-  const say = (message) => socket.destroyed || socket.write(`${JSON.stringify(message)}\n`);
+  const say = (message) => {
+    if (socket.destroyed) return;
+    socket.write(`${JSON.stringify(message)}\n`);
+    if (socket.writableLength > LONGEST) socket.destroy();
+  };
   session.connectToMainThread();
-  session.on('inspectorNotification', say);
+  const hidden = hide(session);
+  session.on('inspectorNotification', (message) => hidden(message) || say(message));
   eachLine(socket, (line) => {
-    const { id, method, params } = JSON.parse(line);
-    session.post(method, params, (error, result) => say(error ? { id, error } : { id, result: result ?? {} }));
+    let id;
+    try {
+      const asked = JSON.parse(line);
+      id = asked.id;
+      session.post(asked.method, asked.params || {}, (error, result) => say(error ? { id, error } : { id, result: result || {} }));
+    } catch (error) {
+      say({ id, error: { code: -32600, message: String(error && error.message) } });
+    }
   });
   socket.on('close', () => session.disconnect());
   return socket;
@@ -48,7 +74,10 @@ function leave() {
   const leaving = client;
   client = undefined;
   // The session ends with its socket; only then has the main thread been let go.
-  return new Promise((done) => (leaving && !leaving.closed ? leaving.on('close', done).destroy() : done()));
+  return new Promise((done) => {
+    if (!leaving || leaving.gone) done();
+    else leaving.on('close', done).destroy();
+  });
 }
 
 const control = dial('control');
@@ -56,6 +85,10 @@ const orders = {
   async client() {
     await leave();
     client = serve();
+    const serving = client;
+    serving.on('close', () => {
+      serving.gone = true;
+    });
   },
   disconnect: leave,
   detach: leave,
@@ -64,6 +97,6 @@ control.on('close', () => process.exit());
 control.write(`${JSON.stringify({ node: process.version })}\n`);
 eachLine(control, async (line) => {
   const [order] = line.split(' ');
-  await orders[order]?.();
+  if (orders[order]) await orders[order]();
   control.write(`${JSON.stringify({ done: order })}\n`);
 });
