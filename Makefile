@@ -12,7 +12,7 @@ help: ## what can be made
 demo: .venv/.runtime .venv-envoy/.done build/.tools build/stock ## tell the story on this machine (KEEP=1 leaves it up, PORT=N pins the shop's port)
 	@$(BIN)/python -m demo
 
-test: .venv/.dev .venv-envoy/.done build/.tools build/stock ## every test
+test: .venv/.dev .venv-envoy/.done build/.tools build/stock build/python3.14/.done ## every test
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 runtimes: .venv/.dev build/base ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
@@ -20,7 +20,7 @@ runtimes: .venv/.dev build/base ## what needs a real containerd and a real Docke
 	@scripts/setup cni
 	$(BIN)/pytest tests/runtimes $(ARGS)
 
-soak: .venv/.dev .venv-envoy/.done build/.tools build/stock ## the wide tests: many sessions, holds and kills; and long holds in real time
+soak: .venv/.dev .venv-envoy/.done build/.tools build/stock build/python3.14/.done ## the wide tests: many sessions, holds and kills; and long holds in real time
 	SQUASH_SOAK=1 $(BIN)/pytest tests/soak tests/agent/test_inject.py $(ARGS)
 	SQUASH_TEST_PAUSE=15,40 $(BIN)/pytest -n 8 tests/envoy_filter/test_shield.py
 
@@ -60,6 +60,10 @@ clean: ## remove everything that make made
 build/.tools: scripts/setup
 	@scripts/setup tools gdb gdbserver g++ musl-gcc javac node
 	@mkdir -p build && touch $@
+
+build/python3.14/.done: requirements/cpython/go.sum
+	@scripts/setup cpython build/python3.14
+	@touch $@
 
 build/base: scripts/setup
 	@scripts/setup tools debootstrap

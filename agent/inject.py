@@ -51,8 +51,10 @@ ROOM = 256 * 1024
 class RefusedError(Exception):
     """This cannot be done; `reason` is the value of a `squash.reasons.Reason`."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, other_way: bool = False) -> None:
+        """`other_way`: gdb may still be able to."""
         self.reason = reason
+        self.other_way = other_way
         super().__init__(message)
 
 
@@ -137,9 +139,11 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
     """
     machine = machines.this()
     if machine is None:
-        raise RefusedError("debugger_unsuited", f"attaching by ptrace does not know {os.uname().machine}")
+        raise RefusedError(
+            "debugger_unsuited", f"attaching by ptrace does not know {os.uname().machine}", other_way=True
+        )
     if lack := machine.refusal():
-        raise RefusedError("debugger_unsuited", lack)
+        raise RefusedError("debugger_unsuited", lack, other_way=True)
     interpreter = find_interpreter(pid, machine)
     for _ in range(MOMENTS):
         begun = time.monotonic()
@@ -169,12 +173,12 @@ def insist(pid: int, source: str) -> bool:
     """For a main thread that sleeps: runs the code at once. False when it is awake after all."""
     machine = machines.this()
     assert machine  # noqa: S101 - inject has refused otherwise
-    interpreter, before = find_interpreter(pid, machine), _switches(pid)
+    interpreter, before = find_interpreter(pid, machine), switches(pid)
     if blocked_signals(pid) == machine.BLOCKED:
         return False
     with Stopped(pid, machine.Registers) as thread:
         detour = Detour(machine, interpreter, thread)
-        asleep = detour.asleep_in(machine.FUTEX | machine.BLOCKING) and _switches(pid) <= before + 1
+        asleep = detour.asleep_in(machine.FUTEX | machine.BLOCKING) and switches(pid) <= before + 1
         if asleep:
             with contextlib.suppress(BadMomentError):
                 detour.go(interpreter.job(source.encode(), now=True))
@@ -247,7 +251,8 @@ class Detour:
             # What another version of ours has put there may be in use: a call of it may still be queued.
             if found == code or not found.startswith(code[:7]):
                 return place
-        raise RefusedError("debugger_unsuited", "there is no room for code behind that of the program or a library")
+        message = "there is no room for code behind that of the program or a library"
+        raise RefusedError("debugger_unsuited", message, other_way=True)
 
     def _within(self, registers: Any) -> bool:
         return 0 <= self._machine.instruction(registers) - self._code <= len(self._machine.CODE)
@@ -274,7 +279,7 @@ def blocked_signals(pid: int) -> int:
     return int(found[1], 16) if found else 0
 
 
-def _switches(pid: int) -> int:
+def switches(pid: int) -> int:
     """How often the main thread has gone to sleep or been put aside so far."""
     return sum(map(int, re.findall(r"voluntary_ctxt_switches:\t(\d+)", _status(pid))))
 
@@ -285,10 +290,10 @@ def _status(pid: int) -> str:
 
 def _see_through(pid: int, source: str) -> bool:
     """Waits until the agent says, by closing stdin, that the code has run or is not wanted; insists if need be."""
-    switches = -1
+    last = -1
     while not select.select([sys.stdin], [], [], PATIENCE)[0]:
-        before, switches = switches, _switches(pid)
-        if switches == before and insist(pid, source):
+        before, last = last, switches(pid)
+        if last == before and insist(pid, source):
             return True
     return False
 
@@ -311,7 +316,7 @@ def main() -> None:
         if result["strategy"] == "pending" and _see_through(pid, source):
             _say(result | {"strategy": "direct"})
     except RefusedError as refusal:
-        _say({"reason": refusal.reason, "message": str(refusal)})
+        _say({"reason": refusal.reason, "message": str(refusal), "other_way": refusal.other_way})
     except PermissionError as error:
         _say({"reason": "ptrace_denied", "message": str(error)})
     except (GoneError, FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""CPython 3.8 and newer by pid: debugpy's in-process adapter, brought in by `agent.inject`, over unix sockets.
+"""CPython 3.8 and newer by pid: debugpy's in-process adapter, brought in by `agent.ways`, over unix sockets.
 
 Nothing listens inside the process. The agent listens in the target's directory, which is the target's user's alone;
 code inside (inside/attach.py) dials it: once for the control line, and once for each client.
@@ -7,17 +7,13 @@ code inside (inside/attach.py) dials it: once for the control line, and once for
 import asyncio
 import contextlib
 import importlib.util
-import json
 import re
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import agent
 from agent.debuggers import Target, attempt
-from agent.denied import denied
 from agent.inner import Inner
 from agent.line import Line
 from agent.preflight.facts import Facts
@@ -26,6 +22,7 @@ from agent.preflight.needs import MEGABYTE, Needs
 from agent.process import Process
 from agent.streams import Stream
 from agent.terms import ORDINARY, Terms
+from agent.ways import WAYS, Errand, NoWayError
 from squash.errors import SquashError
 from squash.logs import Log
 from squash.reasons import Reason
@@ -86,7 +83,7 @@ class Debugpy:
         job = _Job(target, inner)
         try:
             await job.prepare()
-            await _inject(target, job)
+            await _enter(target, job)
             return DebugpyServer(target, job)
         except BaseException:
             await job.close()
@@ -175,7 +172,17 @@ class _Job:
         self._package = await asyncio.to_thread(self._inner.provide, package)
         job = self._inner.outside / "job"
         job.write_bytes(INSIDE.read_bytes())
-        await self.line.listen([job], [package / "__init__.py"])
+        self.script.write_text(self.source())
+        await self.line.listen([job, self.script], [package / "__init__.py"])
+
+    @property
+    def script(self) -> Path:
+        """The source as a file."""
+        return self._inner.outside / "enter.py"
+
+    @property
+    def script_inside(self) -> str:
+        return f"{self._inner.inside}/enter.py"
 
     async def close(self) -> None:
         """Hangs up; code that comes later finds that it is not wanted. Idempotent."""
@@ -184,58 +191,37 @@ class _Job:
         await self.line.close()
 
 
-async def _inject(target: Target, job: _Job) -> None:
-    """Runs the injector and waits until the code inside has said that it is there. Raises SquashError."""
-    process, line, begun = target.process, job.line, time.monotonic()
-    here = str(Path(agent.__file__).parent.parent)
-    setup = f"import sys; sys.path.insert(0, {here!r}); from agent.inject import main; main()"
-    injector = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-S", "-E", "-c", setup, str(process.pid), str(process.start_time)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert injector.stdin is not None  # noqa: S101 - asked for above
-    # Not as an argument: everybody may read those, and the ticket is in it.
-    injector.stdin.write(json.dumps(job.source()).encode() + b"\n")
-    results = spawn(_results(injector), "injector")
-    greeting = spawn(line.greeting(), "greeting from inside")
-    over = spawn(line.ended.wait(), "process ended")
-    strategy = "ptrace"
-    error: SquashError | None = None
-    try:
-        await asyncio.wait({greeting, results, over}, return_when=asyncio.FIRST_COMPLETED)
-        if results.done() and not line.arrived and "reason" in results.result():
-            raise _refused(process, results.result())
+async def _enter(target: Target, job: _Job) -> None:
+    """Tries one way after the other until the code inside has said that it is there. Raises SquashError."""
+    line = job.line
+    greeting, over = spawn(line.greeting(), "greeting from inside"), spawn(line.ended.wait(), "process ended")
+
+    async def come() -> None:
         await asyncio.wait({greeting, over}, return_when=asyncio.FIRST_COMPLETED)
-        said = greeting.result() if greeting.done() else {}
-        injector.stdin.close()
-        strategy = f"ptrace, {(await results).get('strategy', '?')}"
-        if "python" not in said:
-            raise _failure(process, said)
-    except SquashError as failure:
-        error = failure
-        raise
+
+    coming = spawn(come(), "code inside")
+    try:
+        errand = Errand(target.process, job.source(), job.script, job.script_inside, line, coming)
+        ways = [way for way in WAYS if way.suits(target.process)]
+        for way in ways:
+            begun, strategy = time.monotonic(), way.name
+            error: SquashError | None = SquashError(Reason.ATTACH_TIMEOUT, "given up before the code inside was there")
+            try:
+                strategy = await way.enter(errand)
+                said = greeting.result() if greeting.done() else {}
+                if "python" not in said:
+                    raise _failure(target.process, said)
+                error = None
+                return
+            except SquashError as failure:
+                error = failure
+                if way is ways[-1] or not isinstance(failure, NoWayError):
+                    raise
+            finally:
+                target.attempts.append(attempt(strategy, begun, error))
     finally:
-        injector.stdin.close()
-        for task in (greeting, over):
+        for task in (greeting, over, coming):
             task.cancel()
-        target.attempts.append(attempt(strategy, begun, error))
-
-
-async def _results(injector: asyncio.subprocess.Process) -> dict[str, Any]:
-    """The injector's last word. It is never ended early: it lets go of the process by itself."""
-    assert injector.stdout is not None  # noqa: S101 - asked for above
-    result: dict[str, Any] = {"reason": Reason.ATTACH_FAILED, "message": "the injector died without a word"}
-    async for said in injector.stdout:
-        result = json.loads(said)
-    await injector.wait()
-    return result
-
-
-def _refused(process: Process, said: dict[str, Any]) -> SquashError:
-    reason = Reason(said["reason"])
-    return denied(process) if reason is Reason.PTRACE_DENIED else SquashError(reason, said["message"])
 
 
 def _failure(process: Process, said: dict[str, Any]) -> SquashError:

@@ -28,7 +28,8 @@ class Debuggee:
 
     def __init__(self, python: str, room: str) -> None:
         self.process = subprocess.Popen(
-            [python, str(PROGRAM), room],
+            # Newer ones warn of forks in a process with threads, which is what is tested.
+            [python, "-W", "ignore::DeprecationWarning", str(PROGRAM), room],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -66,8 +67,10 @@ class Debuggee:
         """What the kernel tells of the process."""
         status = procfs.status(self.pid)
         assert status
+        links = {entry: os.readlink(f"/proc/{self.pid}/fd/{entry}") for entry in os.listdir(f"/proc/{self.pid}/fd")}
         return {
-            "files": sorted(os.listdir(f"/proc/{self.pid}/fd")),
+            # Once ctypes is imported, some builds of libffi keep open what they are in: the program or libpython.
+            "files": sorted(entry for entry, link in links.items() if "python" not in Path(link).name),
             "threads": int(status["Threads"]),
             "tracer": status["TracerPid"],
             "blocked": status["SigBlk"],

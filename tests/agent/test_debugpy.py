@@ -22,19 +22,10 @@ from squash import procfs
 from squash.errors import SquashError
 from squash.reasons import Reason
 
+from .pythons import pythons
 from .targets import PROGRAM, ROOMS, Debuggee, debuggee, session, target
 
 LINE = next(n for n, text in enumerate(PROGRAM.read_text().splitlines(), 1) if "the tests break here" in text)
-
-
-def pythons() -> list[str]:
-    """One CPython of each minor version that this machine has, the tests' own among them."""
-    found = {f"{sys.version_info[0]}.{sys.version_info[1]}": sys.executable}
-    for minor in range(8, 14):
-        path = shutil.which(f"python3.{minor}")
-        if path and subprocess.run([path, "-c", "import socket"], check=False, capture_output=True).returncode == 0:
-            found.setdefault(f"3.{minor}", path)
-    return list(found.values())
 
 
 def stop_at_price(address: str, service: Debuggee, *, change: str = "") -> dict[str, Any]:

@@ -42,7 +42,8 @@ class DapClient:
         self._dap.ask("setVariable", variablesReference=scope, name=name, value=str(value))
 
     def go_on(self) -> None:
-        self._dap.ask("continue", threadId=self._thread)
+        # debugpy answers when every thread has gone on, and until then others may have stopped: nobody waits for it.
+        self._dap.send("continue", threadId=self._thread)
 
     def leave(self) -> None:
         self._dap.ask("disconnect", terminateDebuggee=False)

@@ -112,7 +112,10 @@ def start(door):
         os.environ.update(environment)
 
     from _pydevd_bundle.pydevd_api import PyDevdAPI
+    from _pydevd_bundle.pydevd_constants import DebugInfoHolder
 
+    # It would complain on the process's stderr, which is the service's.
+    DebugInfoHolder.DEBUG_TRACE_LEVEL = -1
     pydevd.SetupHolder.setup = None
     pydevd.create_server_socket = lambda host, port: door
     if not hasattr(PyDevdAPI, "squash_terminate"):
