@@ -133,7 +133,7 @@ class Attachment:
                 async with self._tools.slots:
                     if self._ending.done():
                         return self._ending.result()
-                    server = await self._attach(debugger, Target(process, place.directory))
+                    server = await self._attach_to_the_one(debugger, Target(process, place.directory))
                 try:
                     return await self._serve(debugger, server, process, place.socket)
                 finally:
@@ -157,10 +157,31 @@ class Attachment:
         spec = self._wanted.spec
         processes = await self._tools.containers.processes(spec.attachment)
         try:
-            return pick(processes, self._tools.debuggers, spec)
+            choice = pick(processes, self._tools.debuggers, spec)
         except AmbiguousError as error:
             self._report(candidates=error.candidates)
             raise
+        self._report(choice=choice.why[:LONGEST_MESSAGE])
+        return choice.process, choice.debugger
+
+    async def _successor(self, gone: Process) -> str:
+        """What runs in the container now, for whoever is told that the process is gone."""
+        try:
+            found = await self._tools.containers.processes(self._wanted.spec.attachment)
+        except SquashError:
+            return ""
+        fresh = next((each for each in found if each.start_time > gone.start_time), None)
+        return f"; the container was started again meanwhile, as process {fresh.pid}" if fresh else ""
+
+    async def _attach_to_the_one(self, debugger: Debugger, target: Target) -> DebugServer:
+        """Attaches; of a process that is gone it tells what came in its place."""
+        try:
+            return await self._attach(debugger, target)
+        except SquashError as error:
+            if error.reason is not Reason.PROCESS_GONE:
+                raise
+            successor = await self._successor(target.process)
+            raise SquashError(error.reason, error.message + successor) from error
 
     async def _attach(self, debugger: Debugger, target: Target) -> DebugServer:
         process = target.process

@@ -1,8 +1,10 @@
 """Which process of a container is debugged, and with which debugger. Pure but for what debuggers look at to claim."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import PurePath
+from typing import NamedTuple
 
 from agent.debuggers import OTHER_NAMES, Debugger, choose
 from agent.process import Process
@@ -12,6 +14,40 @@ from squash.reasons import Reason
 
 _SHOWN = 20
 """Candidates that are told of: a person chooses among them."""
+_INTERPRETERS = re.compile(r"python|pypy|node|ruby|perl|php")
+_CODE = ("-c", "-e", "-p", "-r", "--eval", "--print")
+"""What comes after them is code."""
+_NAMED = 5
+"""Processes that were not chosen and are named all the same."""
+SUPERVISORS = frozenset(
+    {
+        *("init", "systemd", "tini", "dumb-init", "docker-init", "catatonit", "conmon", "pause", "multirun"),
+        *("s6-svscan", "s6-supervise", "runsv", "runsvdir", "supervisord", "circusd", "monit"),
+        *("honcho", "foreman", "forego", "goreman", "hivemind", "overmind", "pm2", "pm2-runtime"),
+    }
+)
+"""What starts services and is none: debugged only when it is named, or there is nothing else."""
+MASTERS = frozenset(
+    {
+        *("gunicorn", "uwsgi", "uvicorn", "hypercorn", "granian", "flask", "manage.py"),
+        *("nginx", "php-fpm", "apache2", "httpd", "unicorn"),
+    }
+)
+"""Servers whose first process leaves the requests to its children, once it has any."""
+
+
+class Choice(NamedTuple):
+    process: Process
+    debugger: Debugger
+    why: str
+    """Why this one, and which there were besides: for people."""
+
+
+class Claim(NamedTuple):
+    """How well a process suits the best debugger for it; below 0: not at all."""
+
+    process: Process
+    height: float
 
 
 class AmbiguousError(SquashError):
@@ -23,11 +59,11 @@ class AmbiguousError(SquashError):
         self.candidates = candidates
 
 
-def pick(processes: list[Process], debuggers: Mapping[str, Debugger], spec: AttachmentSpec) -> tuple[Process, Debugger]:
+def pick(processes: list[Process], debuggers: Mapping[str, Debugger], spec: AttachmentSpec) -> Choice:
     """The process to debug and the debugger for it. `processes` are the container's, oldest first.
 
-    Of those that the spec allows by pid and name, the one that a debugger claims most; of equals the oldest, or with
-    `only_choice` none: AmbiguousError. Raises SquashError when nothing suits.
+    Of those that the spec allows by pid and name, the one that a debugger claims most, supervisors last; of equals the
+    oldest, or with `only_choice` none: AmbiguousError. Raises SquashError when nothing suits.
     """
     name = spec.debugger or ""
     name = name if name in debuggers else OTHER_NAMES.get(name, name)
@@ -35,16 +71,32 @@ def pick(processes: list[Process], debuggers: Mapping[str, Debugger], spec: Atta
         known = ", ".join(sorted(debuggers))
         raise SquashError(Reason.UNKNOWN_DEBUGGER, f"debugger {spec.debugger!r} is not one of {known}")
     usable = [debuggers[name]] if name else list(debuggers.values())
-    claims = [(process, max(plugin.claim(process) for plugin in usable)) for process in _allowed(processes, spec)]
-    best, highest = max(claims, key=lambda claim: claim[1])
+    allowed = _allowed(processes, spec)
+    claims = [Claim(process, max(plugin.claim(process) for plugin in usable)) for process in allowed]
+    serving = claims if spec.pid or spec.process_name else _serving(claims)
+    best, highest = max(serving, key=lambda claim: claim.height)
     if name and highest < 0:
         raise SquashError(
             Reason.DEBUGGER_UNSUITED, f"{name} does not suit process {best.pid} ({best.exe or best.comm})"
         )
-    equals = [process for process, claim in claims if claim == highest]
+    equals = [claim.process for claim in serving if claim.height == highest]
     if spec.only_choice and highest >= 0 and len(equals) > 1:
         raise AmbiguousError([_candidate(process, choose(usable, process)) for process in equals[:_SHOWN]])
-    return best, choose(usable, best)
+    debugger = choose(usable, best)
+    return Choice(best, debugger, _why(best, debugger, claims, serving, len(processes), spec))
+
+
+def _serving(claims: Sequence[Claim]) -> Sequence[Claim]:
+    """Without those that serve nothing themselves, as long as others suit that do."""
+    parents = {claim.process.ppid for claim in claims if claim.height >= 0}
+    left = [claim for claim in claims if not _names(claim.process) & SUPERVISORS]
+    left = [claim for claim in left if claim.process.pid not in parents or not _is_master(claim.process)]
+    return left if any(claim.height >= 0 for claim in left) else claims
+
+
+def _is_master(process: Process) -> bool:
+    # Some change what they are called: `gunicorn: master [shop]`, `nginx: master process`.
+    return bool({re.split(r"[:\s]", name)[0] for name in _names(process)} & MASTERS)
 
 
 def _allowed(processes: list[Process], spec: AttachmentSpec) -> list[Process]:
@@ -62,13 +114,58 @@ def _allowed(processes: list[Process], spec: AttachmentSpec) -> list[Process]:
     raise SquashError(Reason.PROCESS_NOT_FOUND, f"no process {wanted}in the container; it runs: {seen}")
 
 
+def _why(
+    best: Process,
+    debugger: Debugger,
+    claims: Sequence[Claim],
+    serving: Sequence[Claim],
+    number: int,
+    spec: AttachmentSpec,
+) -> str:
+    height = next(claim.height for claim in claims if claim.process == best)
+    equals = [claim for claim in serving if claim.height == height]
+    among = f"{len(claims)} named {spec.process_name!r}" if spec.process_name else str(number)
+    if spec.pid:
+        why = "its pid was asked for"
+    elif number == 1:
+        why = "the only process of the container"
+    elif len(claims) == 1:
+        why = f"the only one of {number} that is named {spec.process_name!r}"
+    elif len(equals) > 1:
+        why = f"the oldest of {len(equals)} that suit equally; a request may as well reach another"
+    else:
+        why = f"of {among} the one that suits best"
+    others = [_other(claim, serving) for claim in claims if claim.process != best]
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    besides = f"; besides: {', '.join(others[:_NAMED])}{more}" if others else ""
+    return f"process {best.pid} ({_shown(best)}) for {debugger.name}: {why}{besides}"
+
+
+def _other(claim: Claim, serving: Sequence[Claim]) -> str:
+    suits = f"suits {claim.height:g}" if claim.height >= 0 else "suits no debugger"
+    note = suits if claim in serving else "starts others"
+    return f"{claim.process.pid} ({_shown(claim.process)}, {note})"
+
+
 def _candidate(process: Process, debugger: Debugger) -> Candidate:
-    # No arguments beyond the script's name: they may hold what is nobody's business.
-    script = next((PurePath(word).name for word in process.cmdline[1:] if not word.startswith("-")), "")
-    name = process.comm if debugger.protocol == "gdb" else f"{process.comm} {script}".strip()
-    # A process may call itself anything; this is shown on terminals.
-    shown = "".join(char if char.isprintable() else "?" for char in name)
-    return Candidate(pid=process.pid, name=shown, debugger=debugger.name)
+    name = process.comm if debugger.protocol == "gdb" else _called(process)
+    return Candidate(pid=process.pid, name=_printable(name), debugger=debugger.name)
+
+
+def _shown(process: Process) -> str:
+    return _printable(_called(process))
+
+
+def _called(process: Process) -> str:
+    """What it runs as, and of an interpreter the script's name: other arguments may be nobody's business."""
+    words = process.cmdline[1:] if _INTERPRETERS.match(process.comm) else ()
+    script = next((word for word in words if not word.startswith("-") or word in _CODE), "")
+    return process.comm if script in _CODE else f"{process.comm} {PurePath(script).name}".strip()
+
+
+def _printable(name: str) -> str:
+    """A process may call itself anything; this is shown on terminals."""
+    return "".join(char if char.isprintable() else "?" for char in name)
 
 
 def _names(process: Process) -> set[str]:

@@ -245,17 +245,18 @@ class Api:
     # -- what runs ----------------------------------------------------------------------------------
 
     async def watch_triggers(self, request: Request) -> Response:
-        image, namespace = await self._service.place(query.facts(request, ("pod", "namespace", "container")))
-        rights.check_namespace(caller(request.scope), namespace)
+        place = await self._service.place(query.facts(request, ("pod", "namespace", "container")))
+        rights.check_namespace(caller(request.scope), place.namespace)
         since = request.query_params.get("since")
 
         def look(_: int = 0) -> Wishes | None:
-            now = self._service.wishes(image, namespace)
+            now = self._service.wishes(place)
             return now if now.revision != since else None
 
         if not self._waits(request):
-            return answer(self._service.wishes(image, namespace))
-        return answer(look() or await self._wait(request, [("trigger", image)], look))
+            return answer(self._service.wishes(place))
+        keys = [("trigger", key) for key in place.known_as]
+        return answer(look() or await self._wait(request, keys, look))
 
     async def list_containers(self, request: Request) -> Response:
         return answer(await self._service.containers(query.facts(request, ("image", "pod", "namespace"))))

@@ -6,6 +6,7 @@ the caller keeps the changes, so that what cannot be kept never happened. Refusa
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -14,7 +15,7 @@ from coordinator.deadlines import Deadlines
 from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
 from coordinator.leases import Lost
 from coordinator.pending import OPEN, Pending
-from squash import trigger
+from squash import images, trigger
 from squash.errors import ApiError
 from squash.model import (
     AttachmentPatch,
@@ -32,6 +33,8 @@ from squash.model import (
 from squash.reasons import Reason
 
 _SHOWN = 5
+_LOOKED_AT = 50
+"""Debug requests that an explanation is made from, however many wait."""
 _BATCH = 1_000
 
 
@@ -89,10 +92,13 @@ class Board:
     def of_holder(self, holder: str) -> Iterator[DebugAttachment]:
         return (self._attachments[name] for name in self._by_holder.get(holder, ()))
 
-    def wishes(self, image: str, namespace: str | None, now: float) -> Iterator[DebugRequest]:
-        """The debug requests with a trigger that wait for such containers; of each trigger the oldest first."""
+    def wishes(self, known_as: frozenset[str], namespace: str | None, now: float) -> Iterator[DebugRequest]:
+        """The debug requests with a trigger that wait for such containers; of each trigger the oldest first.
+
+        `known_as` are the keys of the container's image.
+        """
         for kind in (Trigger.FAILURE, Trigger.LATENCY):
-            for name in self._pending.of_image(image, kind):
+            for name in self._pending.of_image(known_as, kind):
                 request = self._requests[name]
                 if self._usable(name, now) and request.spec.namespace in (None, "", namespace):
                     yield request
@@ -299,7 +305,7 @@ class Board:
 
     def _match(self, spec: AttachmentSpec, now: float) -> DebugRequest:
         name = self._pending.oldest(
-            spec.image or "",
+            _keys(spec),
             spec.debugger or OPEN,
             spec.process_name or OPEN,
             lambda name: self._usable(name, now) and _meant(self._requests[name], spec),
@@ -328,7 +334,7 @@ class Board:
 
     def _why_none(self, spec: AttachmentSpec, now: float) -> str:
         others = []
-        for name in self._pending.of_image(spec.image or "", spec.trigger or Trigger.MARK):
+        for name in self._pending.of_image(_keys(spec), spec.trigger or Trigger.MARK):
             if self._usable(name, now):
                 asked = self._requests[name].spec
                 others.append(_wish(asked.debugger, asked.process_name, asked.namespace))
@@ -337,9 +343,19 @@ class Board:
         of = f" of {spec.owner or 'nobody in particular'}" if spec.ticket_id else ""
         message = f"no debug request{of} waits for image {spec.image!r}"
         if not others:
-            return message
+            near = ", ".join(self._near(spec, now))
+            return f"{message}, which the container runs; requests are pending for {near}" if near else message
         own = _wish(spec.debugger, spec.process_name, _namespace(spec))
         return f"{message} with {own}; those that wait for it ask for {', '.join(dict.fromkeys(others))}"
+
+    def _near(self, spec: AttachmentSpec, now: float) -> list[str]:
+        """The images of the same repository that debug requests wait for: most often another tag was meant."""
+        found: dict[str, None] = {}
+        of_repository = self._pending.of_repository(images.repository(spec.image or ""), spec.trigger or Trigger.MARK)
+        for name in islice(of_repository, _LOOKED_AT):
+            if self._usable(name, now) and len(found) < _SHOWN:
+                found[self._requests[name].spec.image] = None
+        return list(found)
 
     def _withdrawal(self, name: str, now: float, message: str) -> Iterator[Change]:
         request = self._requests[name]
@@ -398,6 +414,10 @@ def _namespace(spec: AttachmentSpec) -> str:
     """The container's namespace, on platforms that have them."""
     found = spec.attachment.get("namespace")
     return found if isinstance(found, str) else OPEN
+
+
+def _keys(spec: AttachmentSpec) -> frozenset[str]:
+    return images.keys(spec.image or "", spec.images or ())
 
 
 def _wish(debugger: str | None, process_name: str | None, namespace: str | None) -> str:

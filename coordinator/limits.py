@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from coordinator.decision import AttachmentChange, Change
+from squash import images
 from squash.errors import ApiError
 from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, Phase, RequestSpec, State
 from squash.reasons import Reason
@@ -58,7 +59,7 @@ class Usage:
         """Raises ApiError 429 when one more would be too many. What has no owner counts for its image alone."""
         for by, name, count, most in (
             ("owner", owner, self._of_owner[kind, owner] if owner else 0, self._limits.owner[kind]),
-            ("image", image, self._of_image[kind, image] if image else 0, self._limits.image[kind]),
+            ("image", image, self._of_image[kind, images.key(image)] if image else 0, self._limits.image[kind]),
         ):
             if count >= most:
                 message = f"{by} {name!r} has {count} {_WORDS[kind]}, as many as may be (max_{kind}_per_{by} = {most})"
@@ -95,7 +96,7 @@ class Usage:
             self._add(kind, spec.owner, spec.image, step)
 
     def _add(self, kind: Kind, owner: str | None, image: str | None, step: int) -> None:
-        for counter, name in ((self._of_owner, owner), (self._of_image, image)):
+        for counter, name in ((self._of_owner, owner), (self._of_image, images.key(image) if image else None)):
             if name:
                 counter[kind, name] += step
                 if not counter[kind, name]:

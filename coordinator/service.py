@@ -6,7 +6,7 @@ All of that happens without a pause of the event loop, so that nobody sees a sta
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -22,6 +22,7 @@ from coordinator.sightings import Sightings
 from coordinator.stores import Store
 from coordinator.tickets import Tickets
 from coordinator.waiting import Waiting
+from squash import images
 from squash.errors import ApiError
 from squash.logs import Log
 from squash.model import (
@@ -43,6 +44,14 @@ from squash.ticket import IssuedTicket, KeySet, TicketWish
 T = TypeVar("T")
 _LONGEST_SLEEP = 600.0
 _log = Log("coordinator")
+
+
+class Place(NamedTuple):
+    """A container's image by its name and by its keys, and its namespace on platforms that have them."""
+
+    image: str
+    known_as: frozenset[str]
+    namespace: str | None
 
 
 class Service:
@@ -160,7 +169,7 @@ class Service:
             named = self.board.request(wish.request).spec
             if named.owner not in (None, wish.owner):
                 raise ApiError(403, Reason.TICKET_SCOPE, f"debug request {wish.request} is of {named.owner}")
-            if named.image != wish.image:
+            if images.key(named.image) != images.key(wish.image):
                 message = f"debug request {wish.request} is for image {named.image!r}, the ticket for {wish.image!r}"
                 raise ApiError(422, Reason.INVALID, message)
         issued = self.tickets.issue(wish)
@@ -173,20 +182,20 @@ class Service:
         self._note(actor, Action.KEYS_ROTATED, "earlier tickets revoked" if revoke else None)
         return self.tickets.rotate(revoke=revoke)
 
-    async def place(self, attachment: Mapping[str, Any]) -> tuple[str, str | None]:
-        """Image and namespace of the container that is meant. Raises ApiError 404, 422."""
+    async def place(self, attachment: Mapping[str, Any]) -> Place:
+        """What is known of the container that is meant. Raises ApiError 404, 422."""
         spec = await located(self._platform, AttachmentSpec(attachment=dict(attachment)))
-        namespace = spec.attachment.get("namespace")
-        return spec.image or "", namespace if isinstance(namespace, str) else None
+        namespace, image = spec.attachment.get("namespace"), spec.image or ""
+        return Place(image, images.keys(image, spec.images or ()), namespace if isinstance(namespace, str) else None)
 
-    def wishes(self, image: str, namespace: str | None) -> Wishes:
+    def wishes(self, place: Place) -> Wishes:
         """The debug requests with a trigger that wait for such containers."""
-        return wishes.told(image, self.board.wishes(image, namespace, time.time()))
+        return wishes.told(place.image, self.board.wishes(place.known_as, place.namespace, time.time()))
 
     async def containers(self, wanted: Mapping[str, str]) -> list[Container]:
         """Those of the platform that have the `image`, `pod` and `namespace` that are wanted."""
         found = await self._platform.containers()
-        return [each for each in found if all(_fact(each, key) == value for key, value in wanted.items())]
+        return [each for each in found if all(_fits(each, *pair) for pair in wanted.items())]
 
     def renew_agent(self, agent: Agent) -> Agent:
         told, came = self.presence.renew(agent)
@@ -280,8 +289,10 @@ def _of(agent: Agent, actor: str, action: Action) -> AuditEntry:
     return AuditEntry(time=time.time(), actor=actor, action=action, detail=detail)
 
 
-def _fact(container: Container, key: str) -> Any:
-    return container.image if key == "image" else container.attachment.get(key)
+def _fits(container: Container, key: str, wanted: str) -> bool:
+    if key == "image":
+        return images.same(wanted, container.image)
+    return container.attachment.get(key) == wanted
 
 
 def _write_down(changes: Iterable[Change]) -> None:

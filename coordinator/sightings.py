@@ -98,6 +98,7 @@ def _sighting(
         namespace=_text(spec, "namespace"),
         container=_text(spec, "container"),
         image=spec.image,
+        images=spec.images,
         node=spec.node,
         method=held.method,
         path=held.path,

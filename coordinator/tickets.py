@@ -107,7 +107,8 @@ class Tickets:
         try:
             # Once more: of one that has expired since it was read, the uses are no longer remembered.
             check(claims, self._rules, now)
-            check_container(claims, spec.image, namespace if isinstance(namespace, str) else "")
+            others = spec.images or ()
+            check_container(claims, spec.image, namespace if isinstance(namespace, str) else "", others)
         except TicketError as error:
             raise _refused(error) from error
         self._uses.add(claims.jti, claims.uses, claims.exp + self._rules.skew, now)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from coordinator.decision import AttachmentChange, Change, RequestChange
+from squash import images
 from squash.model import Trigger
 
 T = TypeVar("T")
@@ -136,7 +137,7 @@ def _request_keys(change: RequestChange) -> Iterator[Key]:
     yield "request", change.name
     some = change.after or change.before
     if some and some.spec.trigger not in (None, Trigger.MARK):
-        yield "trigger", some.spec.image
+        yield "trigger", images.key(some.spec.image)
 
 
 class _Waiter:

@@ -182,6 +182,8 @@ class AttachmentSpec(Struct, frozen=True, kw_only=True):
     """Belongs to the platform: pod, namespace, container, …"""
     debugger: Text | None = None
     image: Text | None = None
+    images: list[Text] | None = None
+    """Other names of the image, such as its digest; written by the coordinator."""
     process_name: Text | None = None
     node: Text | None = None
     match_request: bool | None = None
@@ -261,6 +263,8 @@ class AttachmentStatus(Struct, frozen=True, kw_only=True):
     """Unix seconds; absent until it is renewed."""
     candidates: list[Candidate] | None = None
     """With reason `process_ambiguous`: those to choose from."""
+    choice: Note | None = None
+    """Why this process was taken, and which others there were."""
     outcome: Outcome | None = None
     """How the hold ended; absent while held and for attachments without a hold."""
     times: dict[str, float] | None = None
@@ -292,6 +296,7 @@ class StatusPatch(Struct, frozen=True, kw_only=True):
     client: Text | None = None
     attempts: list[Attempt] | None = None
     candidates: list[Candidate] | None = None
+    choice: Note | None = None
     outcome: Outcome | None = None
 
     def fields(self) -> Iterator[tuple[str, Any]]:
@@ -454,6 +459,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     namespace: Text | None = None
     container: Text | None = None
     image: Text | None = None
+    images: list[Text] | None = None
+    """Other names of the image."""
     node: Text | None = None
     method: Text | None = None
     path: Annotated[str, msgspec.Meta(max_length=LONGEST_PATH)] | None = None

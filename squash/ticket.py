@@ -8,13 +8,14 @@ The libraries behind it are large, so importing this module does not import them
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote
 
 import msgspec
 
+from squash import images
 from squash.errors import SquashError
 from squash.model import LONGEST_PATH, Method, Name, Seconds, Struct, Text
 from squash.reasons import Reason
@@ -207,12 +208,14 @@ def check_request(claims: Claims, method: str | None, path: str | None) -> None:
         raise TicketError(Reason.TICKET_SCOPE, f"it is for paths under {claims.path_prefix}", claims)
 
 
-def check_container(claims: Claims, image: str | None, namespace: str | None) -> None:
+def check_container(claims: Claims, image: str | None, namespace: str | None, other_images: Iterable[str] = ()) -> None:
     """Raises TicketError unless the ticket is for this container. What is None is not known here.
+
+    `other_images` are other names of its image.
 
     A `namespace` of "" is that of a container without one, which no ticket for a namespace is for.
     """
-    if image is not None and claims.image != image:
+    if image is not None and not images.same(claims.image, image, other_images):
         raise TicketError(Reason.TICKET_SCOPE, f"it is for image {claims.image!r}, not for {image!r}", claims)
     if namespace is not None and claims.namespace not in (None, namespace):
         other = repr(namespace) if namespace else "a container without one"

@@ -29,17 +29,30 @@ class CriContainers:
         await self._cri.close()
 
     async def processes(self, attachment: Mapping[str, Any]) -> list[Process]:
+        ident = attachment.get("id")
+        if isinstance(ident, str) and (found := await self._of_id(ident)):
+            return found
         labels = {label: str(attachment[key]) for key, label in _LABELS.items() if attachment.get(key)}
-        found = await self._cri.running(labels)
-        if not found:
+        listed = await self._cri.running(labels)
+        if not listed:
             return []
+        if ident and listed[0].id != ident:
+            _log.info("the container was restarted", was=ident, container=listed[0].id)
         # After a restart the runtime may still list the one before.
-        return await self._members(found[0])
+        return await self._members(listed[0])
+
+    async def _of_id(self, ident: str) -> list[Process]:
+        """By one call; empty when the container does not run any more, or does not tell its pid."""
+        pid = await self._cri.pid(ident) if ident else None
+        return await asyncio.to_thread(members.of_init, pid, ident) if pid else []
 
     async def _members(self, container: CriContainer) -> list[Process]:
         """A ladder: the status tells the pid; else the cgroups do; else the mount namespace, asked for inside."""
-        if pid := await self._cri.pid(container):
-            return await asyncio.to_thread(members.of_init, pid)
+        pid = await self._cri.pid(container.id)
+        if pid is None:
+            return []
+        if pid:
+            return await asyncio.to_thread(members.of_init, pid, container.id)
         if found := await asyncio.to_thread(members.of_container, container.id):
             _log.info("the runtime tells no pid, found by cgroup", container=container.id)
             return found

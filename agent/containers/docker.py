@@ -27,5 +27,5 @@ class DockerContainers:
     def _processes(self, named: str) -> list[Process]:
         for container in self._engine.running({"container": named}) if named else ():
             if pid := self._engine.pid(container):
-                return members.of_init(pid)
+                return members.of_init(pid, container.id)
         return []

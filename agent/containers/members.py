@@ -1,17 +1,27 @@
 """Which processes are a container's, when its first one is known: facts of /proc and the cgroup file system."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agent.process import Process
 from squash import procfs
 
 CGROUPS = Path("/sys/fs/cgroup")
+_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+"""A container's id, as all runtimes make it a part of its cgroup's name."""
 
 
-def of_init(pid: int) -> list[Process]:
-    """The processes of the container whose first process has this pid, oldest first; empty when it is gone."""
-    return read(_of_cgroup(pid) or _of_descent(pid))
+def of_init(pid: int, container: str = "") -> list[Process]:
+    """The processes of the container whose first process has this pid, oldest first; empty when it is gone.
+
+    `container` is its id: where the process's cgroup bears the id of another one, the pid has changed hands.
+    """
+    cgroups = list(_cgroups(pid))
+    ids = {found for _, path in cgroups for found in _ID.findall(path)}
+    if container and ids and container not in ids:
+        return []
+    return read(_of_cgroup(pid, cgroups) or _of_descent(pid))
 
 
 def of_container(ident: str) -> list[Process]:
@@ -32,9 +42,9 @@ def read(pids: Iterator[int] | set[int]) -> list[Process]:
     return sorted((process for process in found if process), key=lambda process: (process.start_time, process.pid))
 
 
-def _of_cgroup(pid: int) -> set[int]:
+def _of_cgroup(pid: int, cgroups: Iterable[tuple[str, str]]) -> set[int]:
     """Everybody in the cgroup of this process or below, also those whose parents are gone; empty when unknown."""
-    for controllers, path in _cgroups(pid):
+    for controllers, path in cgroups:
         # The root is everybody's, and `..` is above what this mount shows (cgroup_namespaces(7)).
         if path == "/" or "/.." in path:
             continue

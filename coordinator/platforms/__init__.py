@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
+from squash import images
 from squash.errors import ApiError, SettingError, SquashError
 from squash.model import AttachmentSpec
 from squash.model import Container as KnownContainer
@@ -57,10 +58,11 @@ def load(settings: CoordinatorSettings) -> Platform:
 async def located(platform: Platform, spec: AttachmentSpec) -> AttachmentSpec:
     """The spec with image, node and attachment of its container. Raises ApiError 400 when it named another image."""
     container = await platform.locate(spec.attachment)
-    if spec.image and spec.image != container.image and spec.image not in container.images:
+    if spec.image and not images.same(spec.image, container.image, container.images):
         message = f"spec.image is {spec.image!r}, and the container runs {container.image!r}"
         raise ApiError(400, Reason.IMAGE_MISMATCH, message)
-    return replace(spec, image=container.image, node=container.node, attachment=container.attachment)
+    others = sorted(container.images - {container.image}) or None
+    return replace(spec, image=container.image, images=others, node=container.node, attachment=container.attachment)
 
 
 def text(attachment: Mapping[str, Any], key: str) -> str | None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from squash import images
 from squash.cli.front import Config, Front, Json, Server, front
 from squash.cli.parameters import known_ids
 from squash.errors import ApiError, SettingError, SquashError, UnreachableError
@@ -154,7 +155,10 @@ def _of_request(client: "Client", request: DebugRequest) -> "Story":
 
     since = request.status.created or 0.0
     seen = _sightings(client)
-    own = [one for one in seen if one.image == request.spec.image and one.time >= since and not one.attachment]
+    wanted = images.repository(request.spec.image)
+    recent = [one for one in seen if one.time >= since and not one.attachment]
+    # Those of another tag, too: their messages say that it is another.
+    own = [one for one in recent if images.repository(one.image or "") == wanted]
     return told_of_request(request, own, missing(request, seen))
 
 

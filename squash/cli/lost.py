@@ -7,6 +7,7 @@ sidecar sees it was dropped by the service in between; and where nobody saw it a
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from squash import images
 from squash.mark import BAGGAGE
 from squash.model import Carrier, DebugRequest, Sighting
 from squash.result import MARK
@@ -94,12 +95,15 @@ def missing(request: DebugRequest, sightings: Sequence[Sighting]) -> list[str]:
     spec, since = request.spec, request.status.created or 0.0
 
     def wanted(one: Sighting) -> bool:
-        return one.image == spec.image and spec.namespace in (None, one.namespace)
+        return images.same(spec.image, one.image or "", one.images or ()) and spec.namespace in (None, one.namespace)
 
     recent = [one for one in sightings if one.time >= since]
     if any(wanted(one) for one in recent):
         return []
     newest = max(recent, key=lambda one: one.time, default=None)
+    near = [one for one in recent if images.repository(one.image or "") == images.repository(spec.image)]
+    if near and spec.namespace in (None, near[-1].namespace):
+        return [f"a marked request reached {where(near[-1])}; this one waits for {spec.image}, which is another image"]
     return lost(way(recent, trace_of(newest)) if newest else [], wanted, spec.image)
 
 

@@ -191,9 +191,11 @@ def _let_go(attachment: DebugAttachment) -> str:
 
 
 def _of_attempts(attachment: DebugAttachment) -> list[Step]:
-    return [
+    status = attachment.status
+    chosen = [Step(text=f"chose {status.choice}")] if status.choice else []
+    return chosen + [
         Step(text=f"tried {each.strategy}, {each.seconds * 1000:.0f} ms: {_result(each)}")
-        for each in attachment.status.attempts or []
+        for each in status.attempts or []
     ]
 
 

@@ -12,11 +12,12 @@ from grpc import aio
 
 from squash.errors import SquashError
 from squash.reasons import Reason
-from squash.runtimes.cri_protocol import RUNNING, SERVICE, classes
+from squash.runtimes.cri_protocol import IMAGES, RUNNING, SERVICE, classes
 from squash.runtimes.sockets import there
 
 POD, NAMESPACE, CONTAINER = "io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "io.kubernetes.container.name"
 """Labels by which the kubelet tells what a container is of."""
+_REMEMBERED = 1_024
 TIMEOUT = 5.0
 """Seconds for one answer; a runtime that is well takes a millisecond."""
 # Without it the socket's path would be the host's name, which runtimes refuse.
@@ -48,6 +49,7 @@ class Cri:
         self._socket = socket
         self._messages = classes()
         self._channel: aio.Channel | None = None
+        self._images: dict[str, frozenset[str]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,16 +71,32 @@ class Cri:
         found = (_told(container) for container in answer.containers)
         return sorted(found, key=lambda container: -container.created_at)
 
-    async def pid(self, container: CriContainer) -> int:
-        """Pid of its first process as the runtime's machine counts; 0 when this runtime does not tell it.
+    async def pid(self, ident: str) -> int | None:
+        """Pid of a container's first process as the runtime's machine counts; 0 when this runtime does not tell it.
 
-        Raises SquashError.
+        None when no such container runs. Raises SquashError.
         """
-        answer = await self._call("ContainerStatus", container_id=container.id, verbose=True)
+        try:
+            answer = await self._call("ContainerStatus", container_id=ident, verbose=True)
+        except _UnknownError:
+            return None
+        if answer.status.state != RUNNING:
+            return None
         try:
             return msgspec.json.decode(answer.info.get("info", "{}"), type=_Info).pid
         except msgspec.DecodeError:
             return 0
+
+    async def image_names(self, container: CriContainer) -> frozenset[str]:
+        """Every name of the container's image: tags, digests, its id. Raises SquashError."""
+        known = {container.image, container.image_ref} - {""}
+        asked = container.image_ref or container.image
+        if asked not in self._images:
+            if len(self._images) >= _REMEMBERED:
+                self._images.clear()
+            found = (await self._call("ImageStatus", IMAGES, image={"image": asked})).image
+            self._images[asked] = frozenset({*found.repo_tags, *found.repo_digests, found.id} - {""})
+        return self._images[asked] | known
 
     async def output(self, container: CriContainer, command: Iterable[str]) -> bytes | None:
         """What a command prints that is run inside; None when it fails or the image does not have it."""
@@ -88,15 +106,17 @@ class Cri:
             return None
         return bytes(answer.stdout) if answer.exit_code == 0 else None
 
-    async def _call(self, name: str, **fields: Any) -> Any:
+    async def _call(self, name: str, service: str = SERVICE, **fields: Any) -> Any:
         request, response = self._messages[f"{name}Request"], self._messages[f"{name}Response"]
         serialize: Callable[[Any], bytes] = request.SerializeToString
         ask = self._connected().unary_unary(
-            f"/{SERVICE}/{name}", request_serializer=serialize, response_deserializer=response.FromString
+            f"/{service}/{name}", request_serializer=serialize, response_deserializer=response.FromString
         )
         try:
             return await ask(request(**fields), timeout=TIMEOUT, wait_for_ready=False)
         except aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise _UnknownError(Reason.CONTAINER_NOT_FOUND, f"{name}: {error.details()}") from error
             raise SquashError(Reason.RUNTIME_UNREACHABLE, self._explained(name, error)) from error
 
     def _connected(self) -> aio.Channel:
@@ -114,6 +134,10 @@ class Cri:
         if not os.access(self._socket, os.W_OK):
             return f"{words} (the socket may not be written by uid {os.geteuid()})"
         return words
+
+
+class _UnknownError(SquashError):
+    """What was asked about is not there, or not any more."""
 
 
 def _told(container: Any) -> CriContainer:

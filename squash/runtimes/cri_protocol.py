@@ -11,6 +11,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 PACKAGE = "runtime.v1"
 SERVICE = f"{PACKAGE}.RuntimeService"
+IMAGES = f"{PACKAGE}.ImageService"
 RUNNING = 1
 """CONTAINER_RUNNING of the enum ContainerState."""
 
@@ -70,6 +71,13 @@ MESSAGES: Table = {
         "labels": Field(12, _MAP),
     },
     "ContainerStatusResponse": {"status": Field(1, "ContainerStatus"), "info": Field(2, _MAP)},
+    "Image": {
+        "id": Field(1, "string"),
+        "repo_tags": Field(2, "string", repeated=True),
+        "repo_digests": Field(3, "string", repeated=True),
+    },
+    "ImageStatusRequest": {"image": Field(1, "ImageSpec")},
+    "ImageStatusResponse": {"image": Field(1, "Image")},
     "ExecSyncRequest": {
         "container_id": Field(1, "string"),
         "cmd": Field(2, "string", repeated=True),

@@ -68,7 +68,7 @@ PLUGINS = {d.name: d for d in (Claims("debugpy", python3=0.9), Claims("gdb", pyt
 def test_the_best_claim_wins_and_then_the_oldest(
     processes: list[Process], debugger: str, name: str, expected: tuple[Process, str]
 ) -> None:
-    found, plugin = pick(processes, PLUGINS, wanted(debugger, name))
+    found, plugin, _ = pick(processes, PLUGINS, wanted(debugger, name))
     assert (found, plugin.name) == expected
 
 
@@ -98,8 +98,9 @@ def test_equals_are_told_to_whoever_wants_to_choose() -> None:
 
 
 def test_a_pid_is_a_choice() -> None:
-    found, _ = pick([SHELL, PYTHON, WORKER], PLUGINS, wanted(pid=3, only=True))
+    found, _, why = pick([SHELL, PYTHON, WORKER], PLUGINS, wanted(pid=3, only=True))
     assert found is WORKER
+    assert why == "process 3 (python3 pricing.py) for debugpy: its pid was asked for"
     with pytest.raises(SquashError, match="no process with pid 99"):
         pick([SHELL, PYTHON], PLUGINS, wanted(pid=99))
 
@@ -114,3 +115,76 @@ def test_pdb_is_another_name_for_debugpy_unless_a_plug_in_has_it() -> None:
 
 def test_what_suits_best_needs_no_choice() -> None:
     assert pick([SHELL, PYTHON, SERVER], PLUGINS, wanted(only=True))[0] is PYTHON
+
+
+def child(pid: int, parent: Process, comm: str, *cmdline: str) -> Process:
+    return Process(pid, pid, parent.pid, comm, f"/usr/bin/{comm}", cmdline or (comm,), 0, 0)
+
+
+TINI = process(10, "tini", "tini", "--", "start.sh")
+SUPERVISORD = process(11, "supervisord", "/usr/bin/python3", "/usr/bin/supervisord", "-n")
+MASTER = process(12, "gunicorn", "/usr/bin/python3", "/usr/bin/gunicorn", "shop:app")
+PYTHONS = Claims("debugpy", python3=0.9, supervisord=0.9, gunicorn=0.9)
+ALL = {d.name: d for d in (PYTHONS, PLUGINS["gdb"], Claims("x", nginx=0.5, tini=0.5))}
+FIRST = child(20, SUPERVISORD, "python3", "python3", "a.py")
+SECOND = child(21, SUPERVISORD, "python3", "python3", "b.py")
+NGINX = process(13, "nginx", "nginx: master process nginx -g daemon off;")
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected", "why"),
+    [
+        ([PYTHON], PYTHON, "process 2 (python3 pricing.py) for debugpy: the only process of the container"),
+        (
+            [TINI, SHELL, PYTHON],
+            PYTHON,
+            "process 2 (python3 pricing.py) for debugpy: of 3 the one that suits best; besides: "
+            "10 (tini, starts others), 1 (sh, suits 0.2)",
+        ),
+        (
+            [SUPERVISORD, FIRST, SECOND],
+            FIRST,
+            "process 20 (python3 a.py) for debugpy: the oldest of 2 that suit equally; a request may as well "
+            "reach another; besides: 11 (supervisord, starts others), 21 (python3 b.py, suits 0.9)",
+        ),
+        (
+            [MASTER, child(22, MASTER, "gunicorn", "/usr/bin/python3", "/usr/bin/gunicorn")],
+            child(22, MASTER, "gunicorn", "/usr/bin/python3", "/usr/bin/gunicorn"),
+            "process 22 (gunicorn) for debugpy: of 2 the one that suits best; besides: 12 (gunicorn, starts others)",
+        ),
+        ([MASTER], MASTER, "process 12 (gunicorn) for debugpy: the only process of the container"),
+        (
+            [NGINX, child(23, NGINX, "nginx", "nginx: worker process")],
+            child(23, NGINX, "nginx", "nginx: worker process"),
+            "process 23 (nginx) for x: of 2 the one that suits best; besides: 13 (nginx, starts others)",
+        ),
+        ([SUPERVISORD], SUPERVISORD, "process 11 (supervisord) for debugpy: the only process of the container"),
+        ([TINI, process(30, "java")], TINI, "process 10 (tini) for x: of 2 the one that suits best; besides: "
+         "30 (java, suits no debugger)"),
+    ],
+)  # fmt: skip
+def test_what_starts_services_is_left_for_what_serves(processes: list[Process], expected: Process, why: str) -> None:
+    found = pick(processes, ALL, wanted())
+    assert (found.process, found.why) == (expected, why)
+
+
+def test_a_name_chooses_a_supervisor_all_the_same() -> None:
+    worker = child(20, SUPERVISORD, "python3", "python3", "a.py")
+    found = pick([SUPERVISORD, worker], ALL, wanted(name="supervisord"))
+    assert found.process is SUPERVISORD
+    assert found.why.endswith("the only one of 2 that is named 'supervisord'")
+
+
+def test_arguments_are_not_told() -> None:
+    """They may be code, or a password."""
+    secret = process(40, "python3", "python3", "-c", "password = 'x'")
+    server = process(41, "stock", "./stock", "--key", "hush")
+    assert pick([secret], ALL, wanted()).why.startswith("process 40 (python3) for")
+    assert pick([server], ALL, wanted()).why.startswith("process 41 (stock) for")
+
+
+def test_many_others_are_counted() -> None:
+    many = [process(50 + n, "python3", "python3", f"w{n}.py") for n in range(9)]
+    why = pick(many, ALL, wanted()).why
+    assert "the oldest of 9 that suit equally;" in why
+    assert why.endswith("55 (python3 w5.py, suits 0.9) and 3 more")

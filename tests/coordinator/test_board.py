@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from coordinator.board import Board, Policy
 from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
 from squash.errors import ApiError
+from squash.images import keys
 from squash.model import (
     AttachmentPatch,
     AttachmentSpec,
@@ -115,11 +116,44 @@ def test_wishes_are_those_that_a_container_can_meet() -> None:
     other = wish(on, trigger=Trigger.FAILURE, namespace="far")
     wish(on, "other", trigger=Trigger.FAILURE)
     slow = wish(on, trigger=Trigger.LATENCY)
-    assert [one.name for one in on.wishes("i", "near", 0)] == [first.name, slow.name]
-    assert [one.name for one in on.wishes("i", "far", 0)] == [first.name, other.name, slow.name]
-    assert [one.name for one in on.wishes("i", None, 20)] == [slow.name]
+    assert [one.name for one in on.wishes(keys("i"), "near", 0)] == [first.name, slow.name]
+    assert [one.name for one in on.wishes(keys("i"), "far", 0)] == [first.name, other.name, slow.name]
+    assert [one.name for one in on.wishes(keys("i"), None, 20)] == [slow.name]
     failed(on)
-    assert [one.name for one in on.wishes("i", None, 0)] == [slow.name]
+    assert [one.name for one in on.wishes(keys("i"), None, 0)] == [slow.name]
+
+
+def test_images_are_compared_by_what_they_mean() -> None:
+    on = board()
+    first, second = wish(on, "shop"), wish(on, "docker.io/library/shop:latest")
+    assert marked(on, "docker.io/library/shop:latest").spec.debug_request == first.name
+    assert marked(on, "shop:latest").spec.debug_request == second.name
+
+
+def test_a_container_is_found_by_every_name_of_its_image() -> None:
+    on, digest = board(), "sha256:" + "ab" * 32
+    by_digest, by_tag, by_id = wish(on, f"shop@{digest}"), wish(on, "shop:1.2"), wish(on, digest)
+    names = [f"shop@{digest}", digest]
+    found = [marked(on, "registry:5000/shop:9", images=names).spec.debug_request for _ in range(2)]
+    assert found == [by_digest.name, by_id.name]
+    with refusal(Reason.NO_PENDING_REQUEST, 404):
+        marked(on, "registry:5000/shop:9", images=names)
+    assert marked(on, "shop:1.2", images=names).spec.debug_request == by_tag.name
+
+
+def test_another_tag_is_told_of() -> None:
+    on = board()
+    wish(on, "shop:1.2")
+    wish(on, "docker.io/library/shop:1.4", now=1)
+    wish(on, "other:1.2")
+    wish(on, "shop:0.1", ttl=1)
+    with pytest.raises(ApiError) as refused:
+        marked(on, "shop:1.3", now=2)
+    expected = "no debug request waits for image 'shop:1.3', which the container runs; requests are pending for "
+    assert refused.value.message == expected + "shop:1.2, docker.io/library/shop:1.4"
+    with pytest.raises(ApiError) as refused:
+        marked(on, "stock:1.3", now=2)
+    assert refused.value.message == "no debug request waits for image 'stock:1.3'"
 
 
 def test_terms_without_their_trigger_are_refused() -> None:

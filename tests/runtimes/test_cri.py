@@ -11,9 +11,11 @@ import pytest
 
 from agent.containers import members
 from agent.containers.cri import CriContainers
+from coordinator.platforms import located
 from coordinator.platforms.cri import CriPlatform
 from squash import procfs
 from squash.errors import ApiError, SettingError, SquashError
+from squash.model import AttachmentSpec
 from squash.reasons import Reason
 from squash.runtimes.cri import NAMESPACE, POD, Cri
 from squash.runtimes.sockets import find_socket
@@ -115,12 +117,50 @@ async def test_descent_finds_the_children_where_cgroups_cannot_be_read(
 
 async def test_platform_completes_the_attachment(pods: Pods, platform: CriPlatform) -> None:
     pod = pods.make("shop")
-    pod.run("app", TWO)
+    ident = pod.run("app", TWO)
     pod.run("proxy", TWO)
     found = await platform.locate({**pods.named("shop"), "note": 1})
-    assert found.attachment == {**pods.named("shop", "app"), "note": 1}
+    assert found.attachment == {**pods.named("shop", "app"), "note": 1, "id": ident}
     assert (found.image, found.node) == (TWO, "here")
     assert found.image in found.images
+
+
+async def test_an_image_is_known_by_every_name(pods: Pods, platform: CriPlatform, runtime: Containerd) -> None:
+    pods.make("names").run("app", TWO)
+    found = await platform.locate(pods.named("names", "app"))
+    async with Cri(runtime.socket) as cri:
+        (container,) = await cri.running({POD: "names", NAMESPACE: pods.namespace})
+        names = await cri.image_names(container)
+        ident = next(name for name in names if name.startswith("sha256:"))
+        # As kubelets have it: the container runs the image by its id.
+        assert await cri.image_names(container._replace(image=ident, image_ref=ident)) == names
+    assert TWO in names
+    assert found.images == names
+    for name in (TWO, TWO.removesuffix(":latest"), ident):
+        assert (await located(platform, AttachmentSpec(attachment=pods.named("names"), image=name))).image == TWO
+    with pytest.raises(ApiError) as caught:
+        await located(platform, AttachmentSpec(attachment=pods.named("names"), image="squash.test/two:2"))
+    assert caught.value.reason is Reason.IMAGE_MISMATCH
+
+
+async def test_an_image_run_by_its_id_has_a_name_all_the_same(pods: Pods, platform: CriPlatform) -> None:
+    pods.make("kept").run("app", TWO)
+    names = (await platform.locate(pods.named("kept", "app"))).images
+    ident = next(name for name in names if name.startswith("sha256:"))
+    pods.make("by-id").run("app", ident)
+    assert (await platform.locate(pods.named("by-id", "app"))).image == TWO
+
+
+async def test_the_container_itself_is_found_by_its_id(pods: Pods, containers: CriContainers) -> None:
+    pod, named = pods.make("twice"), pods.named("twice", "app")
+    first = pod.run("app", TWO)
+    (init, *_) = await containers.processes({**named, "id": first})
+    os.kill(init.pid, signal.SIGKILL)
+    pod.run("app", TWO)
+    again = await containers.processes({**named, "id": first})
+    assert again
+    assert again[0].pid != init.pid
+    assert members.of_init(again[0].pid, first) == [], "that pid is another container's"
 
 
 async def test_platform_lists_what_there_is(pods: Pods, platform: CriPlatform) -> None:
@@ -152,7 +192,8 @@ async def test_labels_select(pods: Pods, runtime: Containerd) -> None:
     async with Cri(runtime.socket) as cri:
         (found,) = await cri.running({POD: "x", NAMESPACE: pods.namespace})
         assert (found.pod, found.namespace, found.name) == ("x", pods.namespace, "app")
-        assert await cri.pid(found) > 0
+        assert await cri.pid(found.id)
+        assert await cri.pid("0" * 64) is None
         assert (await cri.output(found, ["nothing-like-it"])) is None
 
 

@@ -104,6 +104,31 @@ async def test_swarm_labels(shop: Shop, platform: DockerPlatform) -> None:
     assert found.attachment["id"] == made.id
 
 
+async def test_every_word_of_swarm(shop: Shop, platform: DockerPlatform) -> None:
+    """A service has tasks on many nodes; here is one of them."""
+    stack, service = shop.project, f"{shop.project}_web"
+    made = [shop.run(f"t{n}", stack=stack, swarm_service=service, task=f"{service}.{n}.abc") for n in (1, 2)]
+    for way, expected in (
+        ({"swarm_service": service, "task": f"{service}.1.abc"}, made[0]),
+        ({"task": f"{service}.2.abc"}, made[1]),
+        ({"stack": stack, "swarm_service": service}, made[1]),
+        ({"container": made[0].name}, made[0]),
+    ):
+        found = await platform.locate(way)
+        assert found.attachment["id"] == expected.id, way
+    assert found.attachment["task"] == f"{service}.1.abc"
+
+
+async def test_the_beginning_of_an_id_must_mean_one(shop: Shop, platform: DockerPlatform) -> None:
+    made = shop.serve("web")
+    for length in (12, 20, 64):
+        assert (await platform.locate({"id": made.id[:length]})).attachment["id"] == made.id
+    for unfit in (made.id[:11], made.id[:12].upper() if made.id[:12] != made.id[:12].upper() else "x" * 12):
+        with pytest.raises(ApiError) as caught:
+            await platform.locate({"id": unfit})
+        assert caught.value.reason is Reason.CONTAINER_NOT_FOUND
+
+
 async def test_youngest_of_a_service_is_meant(shop: Shop, platform: DockerPlatform) -> None:
     shop.serve("web", 1)
     second = shop.serve("web", 2)

@@ -14,6 +14,7 @@ import pytest
 from agent.debuggers import installed
 from demo.world import World
 from squash.calls import create_attachment, create_request
+from squash.errors import ApiError
 from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, HeldRequest, HoldUntil, RequestSpec
 from squash.result import HEADER
 from squash.tasks import spawn
@@ -89,6 +90,23 @@ def test_what_waits_and_what_came_meanwhile(desk: Ctl, street: Street) -> None:
     assert "asked for: debugger gdb  [ann@desk]" in words
     assert "no marked request was seen at any sidecar on the way to demo/app" in words
     assert f"squashctl delete {wish}" in words
+
+
+def test_another_tag_of_the_same_image(desk: Ctl, street: Street) -> None:
+    street.world.service("app", "shop:1.3", [sys.executable, "-c", LOOP])
+    wish = street.client.send(create_request(DebugRequest(spec=RequestSpec(image="shop:1.2", debugger="")))).name
+    place = {"pod": "app", "namespace": street.world.namespace}
+    marked = DebugAttachment(spec=AttachmentSpec(attachment=place, match_request=True, held=HeldRequest(path="/x")))
+    with pytest.raises(ApiError):
+        street.client.send(create_attachment(marked))
+    why = "no debug request waits for image 'shop:1.3', which the container runs; requests are pending for shop:1.2"
+    assert why in desk("explain", "last").stdout
+    words = desk("explain", wish).stdout
+    assert why in words
+    assert "(shop:1.3); this one waits for shop:1.2, which is another image" in words
+    fits = DebugRequest(spec=RequestSpec(image="docker.io/library/shop:1.3", debugger=""))
+    other = street.client.send(create_request(fits)).name
+    assert street.client.send(create_attachment(marked)).spec.debug_request == other
 
 
 def test_what_no_agent_has_taken(desk: Ctl, street: Street) -> None:
