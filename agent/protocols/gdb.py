@@ -12,6 +12,8 @@ _ACTIONS = {
     Kind.RESUME: Action.RESUMED,
     Kind.KILL: Action.TERMINATED,
 }
+SHOWN = 5
+"""Breakpoints that are named in remarks."""
 
 
 class Gdb(Interpreter):
@@ -25,6 +27,10 @@ class Gdb(Interpreter):
     def __init__(self, terms: Terms = ORDINARY, kept: Kept | None = None) -> None:
         super().__init__(terms, kept)
         self._splitter = rsp.Splitter()
+        self._answers = rsp.Splitter()
+        self._inserting: rsp.Point | None = None
+        """The breakpoint whose answer is due."""
+        self._refused: dict[rsp.Point, None] = {}
         self._waits = False
         """For the process to stop; only then may it be told something unasked."""
 
@@ -35,6 +41,7 @@ class Gdb(Interpreter):
                 self._asked(rsp.body(token), flow)
 
     def _asked(self, text: bytes, flow: Flow) -> None:
+        self._inserting = rsp.Point.parse(text) if text[:1] == b"Z" else None
         kind, what = verdicts.kind(text)
         self._waits = kind is Kind.RESUME
         if verdicts.continues(text):
@@ -50,6 +57,24 @@ class Gdb(Interpreter):
 
     def _server_says(self, data: bytes, flow: Flow) -> None:
         flow.client.append(data)
+        for token in self._answers.feed(data):
+            if token[:1] == b"$" and self._inserting:
+                self._inserted(self._inserting, rsp.body(token))
+                self._inserting = None
+
+    def _inserted(self, point: rsp.Point, answer: bytes) -> None:
+        # An empty answer means that gdb is to find another way.
+        if answer.startswith(b"E"):
+            self._refused[point] = None
+        else:
+            self._refused.pop(point, None)
+
+    def remarks(self) -> str:
+        if not self._refused:
+            return ""
+        shown = ", ".join(f"{point.address:#x}" for point in list(self._refused)[:SHOWN])
+        more = f" and {len(self._refused) - SHOWN} more" if len(self._refused) > SHOWN else ""
+        return f"breakpoints that gdbserver did not take: {shown}{more}"
 
     def _held_back(self) -> tuple[bytes, bytes]:
         return b"", b""

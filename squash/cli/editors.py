@@ -74,6 +74,12 @@ def gdb_commands(place: Place) -> list[str]:
     return [*commands, f"target remote {place.address}"]
 
 
+def gdb_adapter(place: Place) -> tuple[list[str], dict[str, str]]:
+    """How gdb is started as a debug adapter, and what the request `attach` says to it."""
+    arguments = ["-q", "-i=dap", *(["-iex", f"set sysroot {place.sysroot}"] if place.sysroot else [])]
+    return arguments, {"target": str(place.address)} | ({"program": place.program} if place.program else {})
+
+
 def jdb_connector(place: Place) -> str:
     """What jdb's `-connect` takes."""
     return f"com.sun.jdi.SocketAttach:hostname={place.host},port={place.port}"
@@ -152,6 +158,21 @@ def _vscode_gdb(place: Place) -> str:
     return _pretty(known)
 
 
+def _nvim_gdb_dap(place: Place) -> str:
+    arguments, attach = gdb_adapter(place)
+    adapter = f"{{ type = 'executable', command = 'gdb', args = {{ {', '.join(map(_lua, arguments))} }} }}"
+    config = ", ".join(["type = 'squash'", "request = 'attach'", "name = 'squash'"])
+    config += "".join(f", {name} = {_lua(value)}" for name, value in attach.items())
+    return f":lua local dap = require('dap'); dap.adapters.squash = {adapter}; dap.run({{ {config} }})"
+
+
+def _dape_gdb(place: Place) -> str:
+    arguments, attach = gdb_adapter(place)
+    words = " ".join(json.dumps(word) for word in arguments)
+    config = " ".join(f":{name} {json.dumps(value)}" for name, value in attach.items())
+    return f'(dape \'(command "gdb" command-args ({words}) :request "attach" {config}))'
+
+
 def _termdebug(place: Place) -> str:
     first = f":packadd termdebug | Termdebug {place.program}".rstrip()
     return "\n".join([first, *gdb_commands(place)])
@@ -200,6 +221,10 @@ _TABLE: dict[str, dict[str, Editor]] = {
         "vscode": Editor("VS Code with C/C++", _LAUNCH, _vscode_gdb),
         "nvim": Editor("Vim or Neovim with Termdebug", "on its command line, the rest at gdb's prompt", _termdebug),
         "emacs": Editor("Emacs", "M-x gdb", lambda p: _gdb(p).replace("gdb ", "gdb -i=mi ", 1)),
+        "nvim-dap": Editor(
+            "Neovim with nvim-dap and gdb 14", "set breakpoints, then on its command line", _nvim_gdb_dap
+        ),
+        "dape": Editor("Emacs with dape and gdb 14", "set breakpoints, then M-:", _dape_gdb),
         "clion": Editor("CLion", f"{_DIALOG} | Remote Debug", _clion),
     },
     "dlv": {

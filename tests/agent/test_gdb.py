@@ -18,12 +18,13 @@ from agent import ptrace
 from agent.debuggers.gdb import Gdb, check
 from agent.denied import denied
 from agent.process import Process
-from agent.sessions import Doors, Session
+from agent.sessions import Doors, Ears, Session
+from agent.streams import Stream
 from agent.terms import ORDINARY, Terms
 from squash.errors import SquashError
 from squash.logs import Log
 from squash.reasons import Reason
-from tests.agent.native import Service, build, service, until
+from tests.agent.native import Client, Service, build, service, until
 from tests.agent.targets import DEAF
 
 
@@ -39,11 +40,11 @@ async def running(program: Path, short: Path) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def session(running: Service, terms: Terms = ORDINARY) -> AsyncIterator[Path]:
+async def session(running: Service, terms: Terms = ORDINARY, ears: Ears = DEAF) -> AsyncIterator[Path]:
     """The socket of a debugger in the service, as an agent offers it."""
     server = await Gdb().attach(running.target)
     path = running.directory / "client.sock"
-    served = Session(server, "gdb", Doors(path), Log("test"), terms, DEAF)
+    served = Session(server, "gdb", Doors(path), Log("test"), terms, ears)
     await served.listen()
     async with asyncio.TaskGroup() as group:
         work = group.create_task(served.run(60, 60))
@@ -271,3 +272,20 @@ async def test_go_programs_are_left_to_a_debugger_for_go() -> None:
     assert process
     await until(lambda: Gdb().claim(process) == 0.2)
     child.communicate(b"")
+
+
+async def test_a_breakpoint_that_cannot_be_is_told_when_the_gate_opens(running: Service) -> None:
+    """A processor watches some places at once, and no more."""
+    told: asyncio.Queue[str] = asyncio.Queue()
+    ears = replace(DEAF, ready=told.put_nowait)
+    address = running.address("never")
+    async with session(running, ears=ears) as path:
+        client = Client(Stream(*await asyncio.open_unix_connection(path)))
+        await client.greet()
+        while await client.ask(b"Z1,%x,1" % address) == b"OK":
+            address += 4
+        client.say(b"vCont;c")
+        assert await asyncio.wait_for(told.get(), 20) == f"breakpoints that gdbserver did not take: {address:#x}"
+        await client.stream.close()
+        await until(lambda: not running.debuggers())
+    await running.is_free()

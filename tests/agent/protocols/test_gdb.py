@@ -37,6 +37,26 @@ def test_not_ready_before(body: bytes) -> None:
     assert not ready(session)
 
 
+def test_breakpoints_that_were_refused_are_named() -> None:
+    session = Gdb()
+    for address, answer in ((0x4011B6, b"E01"), (0x401200, b"OK"), (0x401300, b"E.no room"), (0x401400, b"")):
+        session.from_client(packet(b"Z0,%x,1" % address))
+        session.from_server(b"+" + packet(answer))
+    session.from_client(packet(b"Z0,401300,1"))
+    session.from_server(packet(b"OK") + packet(b"E01"))
+    session.from_client(packet(b"vCont;c"))
+    assert ready(session)
+    assert session.remarks() == "breakpoints that gdbserver did not take: 0x4011b6"
+
+
+def test_many_that_were_refused_are_counted() -> None:
+    session = Gdb()
+    for address in range(1, 8):
+        session.from_client(packet(b"Z1,%x,1" % address))
+        session.from_server(packet(b"E01"))
+    assert session.remarks() == "breakpoints that gdbserver did not take: 0x1, 0x2, 0x3, 0x4, 0x5 and 2 more"
+
+
 @unhurried
 @given(st.lists(st.integers(1, 9), min_size=1))
 def test_it_does_not_care_how_the_bytes_are_cut(sizes: list[int]) -> None:
