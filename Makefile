@@ -15,10 +15,10 @@ demo: .venv/.runtime .venv-envoy/.done build/.tools build/stock ## tell the stor
 test: .venv/.dev .venv-envoy/.done build/.tools build/stock build/python3.14/.done ## every test
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
-runtimes: .venv/.dev build/base ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
+runtimes: .venv/.dev build/.tools build/base ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
 	@scripts/setup tools gcc containerd runc dockerd ip iptables
 	@scripts/setup cni
-	$(BIN)/pytest tests/runtimes $(ARGS)
+	scripts/apart $(BIN)/pytest tests/runtimes $(ARGS)
 
 soak: .venv/.dev .venv-envoy/.done build/.tools build/stock build/python3.14/.done ## the wide tests: many sessions, holds and kills; and long holds in real time
 	SQUASH_SOAK=1 $(BIN)/pytest tests/soak tests/agent/test_inject.py $(ARGS)

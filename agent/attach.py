@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -34,6 +35,8 @@ LAST_REPORT = 5.0
 """Seconds that a stopping agent waits for a coordinator that does not answer."""
 UNKNOWN = "unknown"
 """The actor in the audit trail when a client does not say who it is."""
+DEATH = 1.0
+"""Seconds between two looks whether the process still lives."""
 LONGEST_MESSAGE = 2000
 """Characters of `status.message`: a few screens are more than anybody reads."""
 
@@ -161,6 +164,11 @@ class Attachment:
         except AmbiguousError as error:
             self._report(candidates=error.candidates)
             raise
+        except SquashError as error:
+            if processes and not processes[0].alive:
+                message = f"process {processes[0].pid} ended while its container was looked at"
+                raise SquashError(Reason.PROCESS_GONE, message) from error
+            raise
         self._report(choice=choice.why[:LONGEST_MESSAGE])
         return choice.process, choice.debugger
 
@@ -190,6 +198,10 @@ class Attachment:
             await self._preflight(debugger, target)
             async with asyncio.timeout(self._tools.settings.attach_timeout):
                 server = await debugger.attach(target)
+        except SquashError as error:
+            if not process.alive:
+                raise _gone(process, debugger) from error
+            raise
         except TimeoutError:
             limit = self._tools.settings.attach_timeout
             raise SquashError(
@@ -201,7 +213,7 @@ class Attachment:
                 self._reporter.report(StatusPatch(attempts=list(target.attempts)))
         if not process.alive:
             await server.detach()
-            raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} ended while {debugger.name} was attached")
+            raise _gone(process, debugger)
         return server
 
     async def _preflight(self, debugger: Debugger, target: Target) -> None:
@@ -234,17 +246,21 @@ class Attachment:
         if self._by_hand:
             self.say_ready()
         serving = spawn(session.run(settings.first_client, settings.client_grace), "session")
+        death = spawn(_death(process), f"end of {process.pid}")
+        over: set[asyncio.Future[Any]] = {serving, self._ending, death}
         try:
-            await asyncio.wait({serving, self._ending}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            death.cancel()
             self.door = None
             if not serving.done():
                 serving.cancel()
             await asyncio.wait({serving})
         if self._ending.done():
             return self._ending.result()
-        reason = serving.result()
-        return Reason.PROCESS_GONE if reason is Reason.DEBUGGER_DIED and not process.alive else reason
+        if not process.alive:
+            return Reason.PROCESS_GONE
+        return serving.result()
 
     def _connected(self, client: str) -> None:
         self._report(phase=Phase.CLIENT_CONNECTED, client=client[:LONGEST_TEXT] or "somebody")
@@ -304,6 +320,20 @@ class Attachment:
             reason=reason,
             message=(message or reason.meaning)[:LONGEST_MESSAGE],
         )
+
+
+def _gone(process: Process, debugger: Debugger) -> SquashError:
+    return SquashError(Reason.PROCESS_GONE, f"process {process.pid} ended while {debugger.name} was attached")
+
+
+async def _death(process: Process) -> None:
+    """Returns when the process has ended.
+
+    One that is killed while a debugger of it stands still is a zombie that nobody is told of: the kernel waits until
+    the debugger looks, which may be never (ptrace(2), "Death under ptrace").
+    """
+    while process.alive:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(DEATH)
 
 
 def _told(attempts: list[Attempt]) -> str:

@@ -116,6 +116,11 @@ class World:
             if child.process.stdout:
                 child.process.stdout.close()
 
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """What was started, also what has ended since."""
+        return tuple(self._children)
+
     # -- the programs ------------------------------------------------------------------------------
 
     def coordinator(self, *options: str) -> Child:

@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
+_EXITING = 0x4
 _MAPPED = "".join(f"{word:08X}" for word in struct.unpack("=3I", bytes(10) + b"\xff\xff"))
 
 
 class Stat(NamedTuple):
-    """From /proc/PID/stat. `start_time` is in clock ticks since boot; pid and start_time together are unique."""
+    """From /proc/PID/stat. `start_time` is in clock ticks since boot; pid and start_time together are unique.
+
+    `flags` are the kernel's own (linux/sched.h).
+    """
 
     pid: int
     comm: str
     state: str
     ppid: int
     start_time: int
+    flags: int
 
 
 def pids() -> Iterator[int]:
@@ -40,13 +45,16 @@ def stat(pid: int) -> Stat | None:
     # The name stands in parentheses and may itself hold any character.
     comm = text[text.index("(") + 1 : text.rindex(")")]
     rest = text[text.rindex(")") + 2 :].split()
-    return Stat(pid, comm, rest[0], int(rest[1]), int(rest[19]))
+    return Stat(pid, comm, rest[0], int(rest[1]), int(rest[19]), int(rest[6]))
 
 
 def alive(pid: int, start_time: int) -> bool:
-    """Whether the very process that had this start time still runs (a zombie does not)."""
+    """Whether the very process that had this start time still runs.
+
+    A zombie does not, nor does one on its way out, which has closed its files and lost its memory maybe.
+    """
     now = stat(pid)
-    return now is not None and now.start_time == start_time and now.state not in "ZX"
+    return now is not None and now.start_time == start_time and now.state not in "ZX" and not now.flags & _EXITING
 
 
 def environ(pid: int) -> dict[str, str] | None:

@@ -11,6 +11,11 @@ from typing import Self
 
 from tests.drivers import PATIENCE, ClientError, Spot
 
+_SETTINGS = (
+    *("confirm off", "mi-async on", "sysroot /", "auto-solib-add off"),
+    # A tunnel that takes longer to open than gdb's two seconds would have it ask again, and get two answers.
+    "remotetimeout 60",
+)
 _FIELD = re.compile(r'([\w-]+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -43,7 +48,7 @@ class GdbClient:
         self.close()
 
     def begin(self, spot: Spot) -> None:
-        for command in ("confirm off", "mi-async on", "sysroot /", "auto-solib-add off", "pagination off"):
+        for command in _SETTINGS:
             self._ask(f"-gdb-set {command}")
         if spot.program:
             self._ask(f"-file-exec-and-symbols {spot.program}")

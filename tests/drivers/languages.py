@@ -13,9 +13,9 @@ from pathlib import Path
 from tests.drivers import PATIENCE, Spot, find_line
 
 SERVICES = Path(__file__).parent.parent / "runtimes" / "services"
-GO_CACHE = Path(__file__).parents[2] / "build" / "go"
+GO_CACHE = Path(__file__).parents[2] / "build" / "go-cache"
 """Go compiles its standard library once for all builds."""
-JDWP = "-agentlib:jdwp=transport=dt_socket,server=y,suspend=n"
+JDWP = "-agentlib:jdwp=transport=dt_socket,server=y,suspend=n,quiet=y"
 LOCAL, USUAL, CHANGED = "factor", 2, 3
 """The variable that decides the answer, what it is, and what the tests make of it."""
 NUMBER = 21
@@ -58,6 +58,8 @@ GO = Language("go", "delve", SERVICES / "service.go")
 NODE = Language("node", "node", SERVICES / "service.js")
 JAVA = Language("java", "jdwp", SERVICES / "Service.java", "Service.scaled")
 LANGUAGES = {language.name: language for language in (PYTHON, CPP, GO, NODE, JAVA)}
+PLAYED = ("python", "cpp", "java")
+"""Those whose debuggers are whole."""
 
 
 def compile_cpp(program: Path, *flags: str) -> Path:

@@ -1,29 +1,36 @@
 """Each driver through a whole debugging of its language's service: agent, debug server, breakpoint, changed answer."""
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from demo.story import facts
 from demo.world import World
 from squash.calls import create_attachment, delete_attachment, get_attachment
-from squash.model import AttachmentSpec, DebugAttachment, State
+from squash.model import AttachmentSpec, DebugAttachment, Phase, State
+from squash.reasons import Reason
 from tests import drivers
-from tests.drivers.languages import CHANGED, LANGUAGES, LOCAL, NUMBER, USUAL, Language, ask
+from tests.drivers.languages import CHANGED, JAVA, LANGUAGES, LOCAL, NUMBER, PLAYED, USUAL, Language, ask
 from tests.eventually import eventually
 
-READY = ("python", "cpp")
+
+def look(language: Language, pid: int) -> dict[str, Any]:
+    """A JVM that was asked for its debugger's port keeps the socket at which it can be asked."""
+    found = facts(pid)
+    return found | {"debugger": False} if language is JAVA else found
 
 
-@pytest.mark.parametrize("language", [LANGUAGES[name] for name in READY], ids=READY)
+@pytest.mark.parametrize("language", [LANGUAGES[name] for name in PLAYED], ids=PLAYED)
 def test_a_changed_variable_changes_the_answer(language: Language, tmp_path: Path) -> None:
     command, spot = language.built(tmp_path)
     with World("sq") as world, ThreadPoolExecutor(1) as asking:
         world.coordinator()
         world.agent()
         service = world.service("shop", "demo/shop", [*command, "127.0.0.1:0", "2"])
-        before = facts(service.pid)
+        before = look(language, service.pid)
         with world.client() as squash:
             place = {"pod": "shop", "namespace": world.namespace}
             wanted = DebugAttachment(spec=AttachmentSpec(attachment=place, debugger=language.debugger))
@@ -41,4 +48,30 @@ def test_a_changed_variable_changes_the_answer(language: Language, tmp_path: Pat
                 client.leave()
             squash.send(delete_attachment(made.name))
         assert ask(service.where) == NUMBER * USUAL
-        assert eventually(lambda: facts(service.pid), lambda now: now == before) == before
+        assert eventually(lambda: look(language, service.pid), lambda now: now == before) == before
+
+
+@pytest.mark.parametrize("language", [LANGUAGES[name] for name in PLAYED], ids=PLAYED)
+def test_the_end_of_a_process_at_a_breakpoint_is_noticed(language: Language, tmp_path: Path) -> None:
+    """Nobody is told of it while its tracer stands still."""
+    command, spot = language.built(tmp_path)
+    with World("sq") as world, ThreadPoolExecutor(1) as asking:
+        world.coordinator()
+        world.agent()
+        service = world.service("shop", "demo/shop", [*command, "127.0.0.1:0"])
+        with world.client() as squash:
+            place = {"pod": "shop", "namespace": world.namespace}
+            made = squash.send(create_attachment(DebugAttachment(spec=AttachmentSpec(attachment=place))))
+            found = squash.send(get_attachment(made.name, wait=60))
+            with drivers.connect(language.debugger, found.status.debug_server_address or "") as client:
+                client.begin(spot)
+                asked = asking.submit(ask, service.where)
+                client.stopped()
+                service.process.send_signal(signal.SIGKILL)
+                assert asked.exception(60) is not None
+                over = eventually(
+                    lambda: squash.send(get_attachment(made.name)).status,
+                    lambda status: status.phase is Phase.DETACHED,
+                )
+            assert (over.state, over.reason) == (State.ERROR, Reason.PROCESS_GONE)
+            assert eventually(lambda: service.process.poll() is not None)

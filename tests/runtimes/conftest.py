@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from demo.world import World
+from tests.drivers.languages import LANGUAGES
 from tests.runtimes import containerd, engine, images
+from tests.runtimes.cells import Table
 from tests.runtimes.containerd import Containerd
 from tests.runtimes.engine import Engine
+from tests.runtimes.pods import ServiceContainers, ServicePods
+from tests.runtimes.wares import Ware, Workshop
 
 BASE = Path(__file__).parents[2] / "build" / "base"
 """A small Debian with Python, as `make runtimes` makes it."""
@@ -64,6 +69,53 @@ def docker_engine(two_image: Path) -> Iterator[Engine]:
     with engine.running(short_directory()) as found:
         found.client.images.load(two_image.read_bytes())
         yield found
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return Workshop(BASE, tmp_path_factory.mktemp("wares"))
+
+
+@pytest.fixture(scope="session")
+def wares(request: pytest.FixtureRequest, workshop: Workshop) -> dict[str, Ware]:
+    """By language: of those that the selected tests name."""
+    named = {item.callspec.params.get("language") for item in request.session.items if hasattr(item, "callspec")}
+    return {language: workshop.make(language) for language in LANGUAGES if language in named}
+
+
+@pytest.fixture(scope="session")
+def archive(workshop: Workshop, wares: dict[str, Ware]) -> Path:
+    """Their images."""
+    return workshop.archive()
+
+
+@pytest.fixture(scope="session")
+def service_pods(runtime: Containerd, wares: dict[str, Ware], archive: Path) -> ServicePods:
+    runtime.load(archive)
+    return ServicePods(runtime, wares)
+
+
+@pytest.fixture(scope="session")
+def service_containers(docker_engine: Engine, wares: dict[str, Ware], archive: Path) -> ServiceContainers:
+    with archive.open("rb") as file:
+        docker_engine.client.images.load(file)
+    return ServiceContainers(docker_engine, wares)
+
+
+@pytest.fixture(scope="session")
+def table(runtime: Containerd) -> Iterator[Table]:
+    with World("sq") as world:
+        made = Table(world, "cri", "--runtime-socket", str(runtime.socket))
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def docker_table(docker_engine: Engine) -> Iterator[Table]:
+    with World("sq") as world:
+        made = Table(world, "docker", "--docker-host", docker_engine.host)
+        yield made
+        made.close()
 
 
 def short_directory() -> Path:

@@ -9,6 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+_LEFT_OUT = (
+    *("dev", "proc", "var/cache/apt", "var/lib/apt/lists"),
+    *(f"usr/share/{name}" for name in ("doc", "locale", "man", "zoneinfo")),
+)
+"""More than half of a small Debian."""
+
 
 class Image(NamedTuple):
     name: str
@@ -31,8 +37,9 @@ def layer(path: Path, files: Mapping[str, Path], directories: Iterable[str] = ()
 
 
 def layer_of_tree(path: Path, tree: Path) -> Path:
-    """A layer at `path` that is a whole directory, with owners and modes as they are."""
-    subprocess.run(["tar", "-C", tree, "-cf", path, "--exclude=./dev/*", "--exclude=./proc/*", "."], check=True)
+    """A layer at `path` that is a whole system, with owners and modes as they are, but for what no service reads."""
+    left_out = [f"--exclude=./{name}/*" for name in _LEFT_OUT]
+    subprocess.run(["tar", "-C", tree, "-cf", path, *left_out, "."], check=True)
     return path
 
 

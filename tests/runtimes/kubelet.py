@@ -136,11 +136,17 @@ class Kubelet:
         self._pods.append(ident)
         return Pod(self, ident, config)
 
+    def remove(self, ident: str) -> None:
+        """A pod and its containers. One that is gone is no matter."""
+        for step in ("StopPodSandbox", "RemovePodSandbox"):
+            with contextlib.suppress(grpc.RpcError):
+                self.call(step, pod_sandbox_id=ident)
+        if ident in self._pods:
+            self._pods.remove(ident)
+
     def close(self) -> None:
-        for ident in reversed(self._pods):
-            for step in ("StopPodSandbox", "RemovePodSandbox"):
-                with contextlib.suppress(grpc.RpcError):
-                    self.call(step, pod_sandbox_id=ident)
+        for ident in self._pods[::-1]:
+            self.remove(ident)
         self._channel.close()
 
 
@@ -155,6 +161,9 @@ class Pod:
     def ip(self) -> str:
         address: str = self._kubelet.call("PodSandboxStatus", pod_sandbox_id=self.id).status.network.ip
         return address
+
+    def remove(self) -> None:
+        self._kubelet.remove(self.id)
 
     def run(
         self,

@@ -33,6 +33,7 @@ class Ware(NamedTuple):
     command: tuple[str, ...]
     """How it is started in the first; a bare image starts it by itself."""
     spot: Spot
+    bare_spot: Spot
 
 
 class Workshop:
@@ -47,24 +48,28 @@ class Workshop:
     def archive(self) -> Path:
         return images.write_all(self._directory / "wares.tar", self._made)
 
-    def python(self) -> Ware:
+    def make(self, language: str) -> Ware:
+        made: Ware = getattr(self, f"_{language}")()
+        return made
+
+    def _python(self) -> Ware:
         app = {"/app/service.py": PYTHON.source}
         command = ("/usr/bin/python3", app_name(app), LISTEN)
         return self._ware(PYTHON, command, app, _python(self._base), PYTHON.spot(app_name(app)))
 
-    def cpp(self) -> Ware:
+    def _cpp(self) -> Ware:
         program = compile_cpp(self._directory / "cpp")
         static = compile_cpp(self._directory / "cpp-static", "-static")
-        spot = CPP.spot(CPP.source.name, program)
+        spots = CPP.spot(CPP.source.name, program), CPP.spot(CPP.source.name, static)
         self._add(CPP, "bare", [self._layer("cpp-bare", {"/app/service": static})], ("/app/service", LISTEN))
-        return self._on_debian(CPP, ("/app/service", LISTEN), {"/app/service": program}, spot)
+        return self._on_debian(CPP, ("/app/service", LISTEN), {"/app/service": program}, *spots)
 
-    def go(self) -> Ware:
+    def _go(self) -> Ware:
         app = {"/app/service": compile_go(self._directory / "go")}
         self._add(GO, "bare", [self._layer("go-bare", app)], ("/app/service", LISTEN))
         return self._on_debian(GO, ("/app/service", LISTEN), app, GO.spot())
 
-    def node(self) -> Ware:
+    def _node(self) -> Ware:
         found = shutil.which("node")
         assert found, "node is not installed"
         program = Path(found).resolve()
@@ -75,7 +80,7 @@ class Workshop:
         command = ("/usr/bin/node", app_name(app), LISTEN)
         return self._ware(NODE, command, {**app, **runtime}, runtime, NODE.spot(app_name(app)))
 
-    def java(self) -> Ware:
+    def _java(self) -> Ware:
         classes = compile_java(self._directory)
         runtime = _java(self._directory / "jre")
         app = {"/app/Service.class": classes / "Service.class"}
@@ -87,9 +92,11 @@ class Workshop:
         self._add(language, "bare", [bare], command)
         return self._on_debian(language, command, app, spot)
 
-    def _on_debian(self, language: Language, command: tuple[str, ...], app: Files, spot: Spot) -> Ware:
+    def _on_debian(
+        self, language: Language, command: tuple[str, ...], app: Files, spot: Spot, bare_spot: Spot | None = None
+    ) -> Ware:
         self._add(language, "debian", [self._base_layer, self._layer(language.name, app)], command)
-        return Ware(language, _name(language, "debian"), _name(language, "bare"), command, spot)
+        return Ware(language, _name(language, "debian"), _name(language, "bare"), command, spot, bare_spot or spot)
 
     def _add(self, language: Language, kind: str, layers: list[Path], command: tuple[str, ...]) -> None:
         self._made.append(Image(_name(language, kind), layers, command))

@@ -1,0 +1,69 @@
+"""The table of five languages in five kinds of containers, as a page: for people, and for the next run."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.drivers.languages import PLAYED
+from tests.runtimes.cells import Kind, Seen
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "matrix.md"
+BUILD = ROOT / "build"
+Key = tuple[str, str, str]
+"""Runtime, language, kind of container."""
+_NAMES = {"python": "Python", "cpp": "C++", "go": "Go", "node": "Node", "java": "Java"}
+_HEAD = """# What works where
+
+Each cell was played by `make runtimes` on a real containerd (pods made through the CRI) or a real Docker engine, by way
+of coordinator, agent and tunnel: attach, a breakpoint, a real request that runs into it, its locals read, one of them
+changed and seen in the answer, continue, detach. Afterwards no tracer, thread, file, socket or process of the debugger
+is left, the same ports are open as before, and the service answers. A run fails when it does not see what this page
+says; it writes what it saw to `build/matrix.md`, and with times to `build/matrix.json`.
+"""
+
+
+def page(seen: Mapping[Key, Seen]) -> str:
+    """In Markdown."""
+    kinds = "\n".join(f"| {kind} | {kind.meaning} |" for kind in Kind)
+    parts = [_HEAD, f"| container | |\n|---|---|\n{kinds}\n"]
+    parts += [_table(title, runtime, seen) for title, runtime in (("containerd (CRI)", "cri"), ("Docker", "docker"))]
+    return "\n".join([*parts, _refusals(seen)])
+
+
+def keep(seen: Mapping[Key, Seen]) -> None:
+    """Writes it below build/."""
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "matrix.md").write_text(page(seen))
+    rows = [
+        {"runtime": runtime, "language": language, "container": kind, **vars(found)}
+        for (runtime, language, kind), found in sorted(seen.items())
+    ]
+    (BUILD / "matrix.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def times(seen: Mapping[Key, Seen]) -> str:
+    """For the terminal."""
+    lines = [
+        f"{runtime:7}{language:8}{kind:10}{found.attach_ms:7.0f} ms  {found.outcome}"
+        for (runtime, language, kind), found in sorted(seen.items())
+    ]
+    return "\n".join(lines)
+
+
+def _table(title: str, runtime: str, seen: Mapping[Key, Seen]) -> str:
+    kinds = [kind for kind in Kind if any((runtime, name, kind) in seen for name in PLAYED)]
+    rows = [["", *kinds], ["---"] * (len(kinds) + 1)]
+    rows += [[_NAMES[name], *(_cell(seen.get((runtime, name, kind))) for kind in kinds)] for name in PLAYED]
+    return f"## {title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _cell(found: Seen | None) -> str:
+    return found.outcome if found else "not played"
+
+
+def _refusals(seen: Mapping[Key, Seen]) -> str:
+    refused = sorted((key, found) for key, found in seen.items() if found.message)
+    if not refused:
+        return "Nothing was refused.\n"
+    return "".join(f"- {_NAMES[key[1]]}, {key[2]} ({key[0]}): {found.message}\n" for key, found in refused)
