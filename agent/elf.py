@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _PROGRAM = struct.Struct("<IIQQQQQQ")
@@ -17,6 +18,10 @@ _DYNSYM = 11
 _ET_DYN = 3
 _PT_LOAD, _PF_X = 1, 1
 _PAGE = 4096
+_NOBITS = 8
+_COMPRESSED = 0x800
+_MOST_SECTIONS = 10_000
+_LONGEST_NAMES = 4 * 1024 * 1024
 
 
 class NotElfError(Exception):
@@ -67,6 +72,38 @@ def _open(path: Path) -> Iterator[mmap.mmap]:
                 yield data
             except (struct.error, IndexError) as error:
                 raise NotElfError(f"{path} is damaged: {error}") from error
+
+
+class Section(NamedTuple):
+    """Where its contents lie in the file; `size` is 0 when they do not."""
+
+    offset: int
+    size: int
+    compressed: bool
+    """The contents begin with an Elf64_Chdr."""
+
+
+def sections(file: BinaryIO) -> dict[str, Section]:
+    """By name; reads the headers only, however large the file. Raises NotElfError and OSError."""
+    head = file.read(64)
+    if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
+        raise NotElfError("no 64-bit little-endian ELF file")
+    (table,) = struct.unpack_from("<Q", head, 40)
+    size, count, names_at = struct.unpack_from("<HHH", head, 58)
+    if not table or size != _SECTION.size or count > _MOST_SECTIONS or names_at >= count:
+        return {}
+    file.seek(table)
+    raw = file.read(size * count)
+    if len(raw) < size * count:
+        raise NotElfError("its section table is cut off")
+    rows = list(_SECTION.iter_unpack(raw))
+    file.seek(rows[names_at][4])
+    names = file.read(min(rows[names_at][5], _LONGEST_NAMES))
+    found = {}
+    for row in rows:
+        name = names[row[0] : names.find(b"\0", row[0])].decode(errors="replace")
+        found[name] = Section(row[4], 0 if row[1] == _NOBITS else row[5], bool(row[2] & _COMPRESSED))
+    return found
 
 
 def _symbols(data: mmap.mmap, wanted: dict[bytes, str]) -> Symbols:

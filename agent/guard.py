@@ -19,12 +19,10 @@ from pathlib import Path
 
 from agent import rescue, rsp, verdicts
 from agent.farewell import Channel, LostError, Peer, forget
-from agent.rescue import Notes, Who
+from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, Who, outlive, say
 from agent.terms import Terms
 from agent.verdicts import Action, Verdict
 
-ORDERLY, RESCUED, REFUSED, STUCK = 0, 3, 4, 5
-"""Exit status: detached in good order; freed without gdbserver's help; never attached; perhaps not free."""
 LIMIT = 4.0
 """Seconds for taking leave of gdbserver in its own protocol; a rescue needs up to 4 more."""
 BACKLOG = 262_144
@@ -70,7 +68,7 @@ class Guard(Peer):
         if status != STUCK:
             forget(self._path)
         if status:
-            self._say(words)
+            say(words)
         elif self._leave and self._leave.answer is not None:
             self._client.write(rsp.packet(self._leave.answer))
         self._flush()
@@ -93,10 +91,6 @@ class Guard(Peer):
     def _note(self, **changed: object) -> None:
         self._notes = self._notes._replace(**changed)  # type: ignore[arg-type]
         self._notes.save(self._path)
-
-    def _say(self, words: str) -> None:
-        with contextlib.suppress(OSError):
-            os.write(2, words.encode() + b"\n")
 
     # -- while a client is there ----------------------------------------------------------------------------------
 
@@ -133,7 +127,7 @@ class Guard(Peer):
         self._words = (self._words + self._stderr.read())[-4096:]
         if not self._attached and b"Attached; pid" in self._words:
             self._attached = True
-            self._say("attached")
+            say("attached")
 
     def _server_tokens(self, ready: dict[int, int]) -> list[bytes]:
         try:
@@ -150,7 +144,7 @@ class Guard(Peer):
                 if not self._leave:
                     self._client_says(token)
         except rsp.ViolationError as error:
-            self._say(f"client turned away: {error}")
+            say(f"client turned away: {error}")
             self._client.end = True
 
     def _client_says(self, token: bytes) -> None:
@@ -245,15 +239,11 @@ def spawn(gdbserver: str, pid: int, path: Path) -> tuple[Who, int]:
 
 def main() -> None:
     """Arguments: the pid, the path for the notes, the gdbserver program, the names of the terms that hold."""
-    # Ctrl-C and the end of the agent's service must not come between a process and its release.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    # What the agent may have let through must not live on in gdbserver, where it would hide the end of a pipe.
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    outlive()
     pid, notes, gdbserver, *terms = sys.argv[1:]
     try:
         guard = Guard(int(pid), Path(notes), gdbserver, Terms(**dict.fromkeys(terms, True)))
     except (LostError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        say(str(error))
         sys.exit(REFUSED)
     sys.exit(guard.run())

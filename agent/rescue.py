@@ -9,6 +9,7 @@ import json
 import os
 import select
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,11 @@ TRAPS = {1: b"\xcc", 4: b"\x00\x00\x20\xd4"}
 """What gdbserver writes as a breakpoint, by its size in bytes: int3 on x86, brk #0 on aarch64."""
 COLLECT = 0.02
 """Seconds for gdbserver to see the threads that trapped just before the bytes were restored."""
+
+
+ORDERLY, RESCUED, REFUSED, STUCK = 0, 3, 4, 5
+"""Exit status of a guard: detached in good order; freed without the debugger's help; never attached; perhaps not free.
+"""
 
 
 class Who(NamedTuple):
@@ -77,6 +83,21 @@ class Notes(NamedTuple):
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def outlive() -> None:
+    """To be called by a guard before anything else: what ends a service must not come between it and a release."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    # What the agent may have let through must not live on in the debugger, where it would hide the end of a pipe.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+
+
+def say(words: str) -> None:
+    """To the agent, on standard error; nobody may be there to hear."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{words}\n")
+        sys.stderr.flush()
 
 
 def rescue(notes: Notes, limit: float = 2.0) -> bool:

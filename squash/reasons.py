@@ -373,7 +373,7 @@ class Reason(StrEnum):
     DEBUGGER_MISSING = (
         "debugger_missing",
         "the debugger's program is not installed where the agent runs",
-        "install what the message names (on Debian: apt-get install gdb gdbserver)",
+        "install what the message names (on Debian: apt-get install gdb gdbserver delve)",
     )
     DEBUGGER_UNSUITED = (
         "debugger_unsuited",

@@ -1,10 +1,14 @@
 """Fixtures for every test."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# As the Makefile has it: a delve that reads what this machine's Go makes, where the system's own does not.
+os.environ["PATH"] = f"{Path(__file__).parent.parent / 'build/delve/bin'}:{os.environ['PATH']}"
 
 
 @pytest.fixture

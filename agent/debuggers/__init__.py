@@ -80,7 +80,15 @@ class Debugger(Protocol):
         """Undoes what an agent that died left behind, from the notes in a target's directory. Never raises."""
 
 
-OTHER_NAMES = {"pdb": "debugpy", "java": "jdwp", "jdb": "jdwp", "nodejs": "node", "inspector": "node"}
+OTHER_NAMES = {
+    "pdb": "debugpy",
+    "dlv": "delve",
+    "go": "delve",
+    "java": "jdwp",
+    "jdb": "jdwp",
+    "nodejs": "node",
+    "inspector": "node",
+}
 """What people call a debugger by, where no plug-in has that name: pdb itself needs a terminal inside the process."""
 
 

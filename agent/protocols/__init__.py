@@ -6,6 +6,7 @@ A debugger of another protocol joins by its line in PROTOCOLS.
 from collections.abc import Mapping
 
 from agent.protocols.dap import Dap
+from agent.protocols.delve import Delve
 from agent.protocols.gdb import Gdb
 from agent.protocols.inspector import Inspector
 from agent.protocols.interpreter import Interpreter
@@ -13,7 +14,13 @@ from agent.protocols.jdwp import Jdwp
 from squash.errors import SquashError
 from squash.reasons import Reason
 
-PROTOCOLS: Mapping[str, type[Interpreter]] = {"dap": Dap, "gdb": Gdb, "inspector": Inspector, "jdwp": Jdwp}
+PROTOCOLS: Mapping[str, type[Interpreter]] = {
+    "dap": Dap,
+    "delve": Delve,
+    "gdb": Gdb,
+    "inspector": Inspector,
+    "jdwp": Jdwp,
+}
 
 
 def spoken(protocol: str) -> type[Interpreter]:

@@ -89,7 +89,12 @@ def nvim_lua(place: Place) -> str:
     """Lua that connects nvim-dap."""
     adapter = f"{{ type = 'server', host = '{place.host}', port = {place.port} }}"
     config = "type = 'squash', request = 'attach', name = 'squash', justMyCode = false"
-    if place.mappings:
+    if place.protocol == "delve":
+        config = "type = 'squash', request = 'attach', mode = 'remote', name = 'squash'"
+    if place.mappings and place.protocol == "delve":
+        pairs = ", ".join(f"{{ from = {_lua(here)}, to = {_lua(there)} }}" for here, there in place.mappings)
+        config += f", substitutePath = {{ {pairs} }}"
+    elif place.mappings:
         pairs = ", ".join(
             f"{{ localRoot = {_lua(here)}, remoteRoot = {_lua(there)} }}" for here, there in place.mappings
         )
@@ -185,8 +190,10 @@ def _clion(place: Place) -> str:
 
 
 def _vscode_go(place: Place) -> str:
-    known = {"name": "squash", "type": "go", "request": "attach", "mode": "remote"}
-    return _pretty(known | {"host": place.host, "port": place.port})
+    known: dict[str, Any] = {"name": "squash", "type": "go", "request": "attach", "mode": "remote"}
+    if place.mappings:
+        known["substitutePath"] = [{"from": here, "to": there} for here, there in place.mappings]
+    return _pretty(known | {"debugAdapter": "dlv-dap", "host": place.host, "port": place.port})
 
 
 def _vscode_java(place: Place) -> str:
@@ -227,10 +234,14 @@ _TABLE: dict[str, dict[str, Editor]] = {
         "dape": Editor("Emacs with dape and gdb 14", "set breakpoints, then M-:", _dape_gdb),
         "clion": Editor("CLion", f"{_DIALOG} | Remote Debug", _clion),
     },
-    "dlv": {
-        "dlv": Editor("delve", _SHELL, lambda p: f"dlv connect {p.address}"),
+    "delve": {
+        "dlv": Editor("delve", f"{_SHELL}; break where you like, then continue", lambda p: f"dlv connect {p.address}"),
         "vscode": Editor("VS Code with Go", _LAUNCH, _vscode_go),
         "goland": Editor("GoLand", f"{_DIALOG} | Go Remote", _host_and_port),
+        "nvim": Editor(
+            "Neovim with nvim-dap", "set breakpoints, then on its command line", lambda p: f":lua {nvim_lua(p)}"
+        ),
+        "emacs": Editor("Emacs with dape", "set breakpoints, then M-:", _dape),
     },
     "jdwp": {
         "jdb": Editor("jdb", f"{_SHELL}; stop where you like", lambda p: f"jdb -connect {jdb_connector(p)}"),

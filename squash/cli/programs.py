@@ -85,8 +85,8 @@ PROGRAMS = {
         Program("gdb", ("gdb",), "gdb", "on Debian `apt-get install gdb`", _gdb),
         Program(
             "dlv",
-            ("dlv",),
-            "dlv",
+            ("delve",),
+            "delve",
             "`go install github.com/go-delve/delve/cmd/dlv@latest`",
             lambda place, _: ["connect", str(place.address)],
         ),
@@ -97,7 +97,7 @@ PROGRAMS = {
             "on Debian `apt-get install default-jdk-headless`",
             lambda place, _: ["-connect", jdb_connector(place)],
         ),
-        Program("nvim", ("dap",), "", "on Debian `apt-get install neovim`, then the plug-in nvim-dap", _nvim),
+        Program("nvim", ("dap", "delve"), "", "on Debian `apt-get install neovim`, then the plug-in nvim-dap", _nvim),
         Program("code", speaking("vscode"), "", "install VS Code, then `Shell Command: Install 'code' command`", _code),
     )
 }

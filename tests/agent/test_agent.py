@@ -288,7 +288,7 @@ def test_the_end_of_the_process_is_told(world: World) -> None:
     ("spec", "reason"),
     [
         ({"process_name": "java"}, Reason.PROCESS_NOT_FOUND),
-        ({"debugger": "dlv"}, Reason.UNKNOWN_DEBUGGER),
+        ({"debugger": "perldb"}, Reason.UNKNOWN_DEBUGGER),
     ],
 )
 def test_what_cannot_be_attached_says_why(world: World, spec: dict[str, str], reason: Reason) -> None:

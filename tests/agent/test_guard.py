@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.debuggers.gdb import NOTES, Gdb, GdbServer
+from agent.debuggers.gdb import Gdb, GdbServer
+from agent.guarded import NOTES
 from agent.rescue import Notes
 from agent.rsp import packet
 from squash import procfs

@@ -58,7 +58,7 @@ GO = Language("go", "delve", SERVICES / "service.go")
 NODE = Language("node", "node", SERVICES / "service.js")
 JAVA = Language("java", "jdwp", SERVICES / "Service.java", "Service.scaled")
 LANGUAGES = {language.name: language for language in (PYTHON, CPP, GO, NODE, JAVA)}
-PLAYED = ("python", "cpp", "java")
+PLAYED = ("python", "cpp", "go", "java")
 """Those whose debuggers are whole."""
 
 

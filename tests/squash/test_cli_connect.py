@@ -337,7 +337,7 @@ def test_a_port_that_is_taken(shop: Shop) -> None:
 def test_unknown_and_over(shop: Shop) -> None:
     assert shop.ctl.failure("connect", "nothing", status=5)["reason"] == "not_found"
     shop.world.agent()
-    failed = shop.attachment(debugger="dlv") if shop.service() else ""
+    failed = shop.attachment(debugger="perldb") if shop.service() else ""
     assert shop.ctl.failure("connect", failed, status=1)["reason"] == "unknown_debugger"
 
 

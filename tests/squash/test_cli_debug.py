@@ -361,7 +361,7 @@ def test_a_debugger_that_no_agent_has_is_named_before_anything_is_held(desk: Des
     desk.ctl.env["PATH"] = str(tmp_path)
     error = desk.ctl("debug", "image", "demo/x", "--with", "dlv")
     assert error.returncode == 1
-    assert "--with dlv needs the debugger dlv, and no agent has it: they have debugpy, gdb" in error.stderr
+    assert "--with dlv needs the debugger delve, and no agent has it: they have debugpy, gdb" in error.stderr
     desk.nothing_left()
 
 

@@ -37,6 +37,8 @@ from squash.tunnel import Guest
 
 T = TypeVar("T")
 HANDLERS = RUNNING | STOPPING | LOOKING | MOVING
+SPEAKS = ("dap", "delve")
+"""Protocols of debug servers that take a DAP client: delve's takes one besides its own."""
 AWAY = (Reason.AGENT_AWAY, Reason.COORDINATOR_UNREACHABLE, Reason.STOPPING)
 """Why a connection cannot be made again yet."""
 COMING_BACK = 15.0
@@ -63,7 +65,7 @@ class Options:
 
 def run(squash: Front, attachment: DebugAttachment, options: Options = Options()) -> Exit:
     """Debugs an attachment whose debug server listens; returns how it ended. Raises SquashError."""
-    if attachment.status.protocol != "dap":
+    if attachment.status.protocol not in SPEAKS:
         raise SettingError(_other_protocol(attachment))
     first = [f"break {each}" for each in options.breakpoints]
     if options.script:

@@ -12,8 +12,14 @@ import (
 	"time"
 )
 
+// The compiler must take the factor from memory, where a debugger may have changed it.
+//
+//go:noinline
+func look(*int) {}
+
 func scaled(number int) int {
 	factor := 2
+	look(&factor)
 	return number * factor // the tests break here
 }
 

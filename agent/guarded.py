@@ -1,0 +1,165 @@
+"""A debug server that runs only while a client is there, behind a guard: a process of its own, which outlives us.
+
+Debuggers that stop what they attach to, and whose death would kill it, are kept like that. The guard starts the
+debugger, and sees to it that the process is free when our end of the line to it closes, for whatever reason.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import agent
+from agent import rescue
+from agent.process import Process
+from agent.rescue import Notes
+from agent.streams import Stream
+from agent.terms import ORDINARY, Terms
+from squash.errors import SquashError
+from squash.logs import Log
+from squash.reasons import Reason
+from squash.tasks import spawn
+
+CONNECT = 5.0
+"""Seconds for the debugger to attach when a client comes; it takes a few milliseconds."""
+GUARD = 9.0
+"""Seconds for the guard to free the process: its own limits and a little for a busy machine."""
+NOTES = "guard.json"
+ATTACHED = "attached"
+"""First word of what a guard says on its standard error when the debugger sits in the process."""
+
+
+class Guarded(ABC):
+    """One process's debug server: a guard and a debugger for each client, and none between clients."""
+
+    module: str
+    """Of the guard: its `main` is run, with the pid, the path for the notes, `arguments`, and the terms that hold."""
+
+    def __init__(self, process: Process, directory: Path, log: Log) -> None:
+        self._process = process
+        self._notes = directory / NOTES
+        self._log = log
+        self._ended = asyncio.Event()
+        self._guard: asyncio.subprocess.Process | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._line: Stream | None = None
+        try:
+            self._pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} is gone") from None
+        asyncio.get_running_loop().add_reader(self._pidfd, self._over)
+
+    @abstractmethod
+    def _arguments(self) -> Sequence[str]:
+        """What its guard is told besides."""
+
+    @abstractmethod
+    def _free(self, patience: float) -> bool:
+        """Frees the process by the notes of a guard that is given `patience` seconds. Blocks; whether it is free."""
+
+    async def _dial(self, line: Stream, words: str) -> Stream:
+        """The stream for the client: the line to the guard itself, unless it says otherwise in `words`."""
+        return line
+
+    async def connect(self, terms: Terms = ORDINARY) -> Stream:
+        """Attaches. The process is stopped from here on until the client lets it run, or leaves.
+
+        So a client that connects and says nothing keeps it stopped. Raises OSError when the debugger cannot attach.
+        """
+        await self.disconnected()
+        if self._ended.is_set():
+            raise ConnectionError(f"process {self._process.pid} is gone")
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._guard = await asyncio.create_subprocess_exec(
+                    *self._command(terms),
+                    stdin=theirs.fileno(),
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                    start_new_session=True,
+                )
+            said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            self._watching = spawn(self._watch(self._guard, said), f"guard of {self._process.pid}")
+            self._line = Stream(*await asyncio.open_unix_connection(sock=ours))
+            async with asyncio.timeout(CONNECT):
+                words = await said
+                if not words.startswith(ATTACHED):
+                    raise ConnectionError(words or "the guard died")
+                return await self._dial(self._line, words)
+        except BaseException:
+            if self._line is None:
+                ours.close()
+            await self.disconnected()
+            raise
+
+    async def disconnected(self) -> None:
+        """The stream must be closed. Returns when the process is free, which takes some milliseconds as a rule."""
+        if self._line:
+            await self._line.close()
+            self._line = None
+        watching = self._watching
+        if watching is None:
+            return
+        await asyncio.wait({watching}, timeout=GUARD)
+        if not watching.done() and self._guard:
+            self._log.warning("the guard does not end")
+            with contextlib.suppress(ProcessLookupError):
+                self._guard.kill()
+            await asyncio.wait({watching})
+        self._guard = self._watching = None
+
+    async def ended(self) -> None:
+        await self._ended.wait()
+
+    async def detach(self) -> None:
+        await self.disconnected()
+        self._over()
+
+    def _command(self, terms: Terms) -> list[str]:
+        root = str(Path(agent.__file__).parent.parent)
+        start = f"import sys; sys.path.insert(0, {root!r}); from {self.module} import main; main()"
+        given = [name for name, holds in terms._asdict().items() if holds]
+        words = [str(self._process.pid), str(self._notes), *self._arguments(), *given]
+        return [sys.executable, "-I", "-S", "-c", start, *words]
+
+    async def _watch(self, guard: asyncio.subprocess.Process, said: asyncio.Future[str]) -> None:
+        """Until the guard has ended and the process is free."""
+        words = ""
+        if guard.stderr:
+            while line := (await guard.stderr.readline()).decode(errors="replace").strip():
+                words = line
+                if not said.done():
+                    said.set_result(line)
+        status = await guard.wait()
+        if status:
+            self._log.warning("the debugger ended", status=status, words=words)
+            if not await asyncio.to_thread(self._free, 0.0):
+                self._log.error("the process could not be freed")
+            if said.done() and said.result().startswith(ATTACHED):
+                self._ended.set()
+        if not said.done():
+            said.set_result(words)
+
+    def _over(self) -> None:
+        self._ended.set()
+        if self._pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def await_guard(path: Path, patience: float) -> bool:
+    """Gives a guard that is at it `patience` seconds, then ends it. False when there is nothing left to do."""
+    notes = Notes.load(path)
+    if notes is None:
+        return False
+    if notes.guard.alive and not rescue.reap(notes.guard.pid, patience):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(notes.guard.pid, 9)
+        rescue.reap(notes.guard.pid, 1.0)
+    return True

@@ -1,0 +1,79 @@
+"""Breakpoints that a debugger has written into a process: found by comparing its code with the files that it came from.
+
+A debugger that is killed takes the knowledge of its breakpoints with it. But code is mapped from files, privately, and
+only what was written to since is a copy (proc_pid_pagemap(5)): those few pages are looked at. Imports the standard
+library only: guards run without site-packages.
+"""
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+TRAP = {"x86_64": b"\xcc", "aarch64": b"\x00\x00\x20\xd4"}.get(os.uname().machine, b"")
+"""The instruction of a breakpoint: int3, brk #0."""
+PAGE = os.sysconf("SC_PAGE_SIZE")
+_FILE, _SWAPPED, _PRESENT = 1 << 61, 1 << 62, 1 << 63
+
+
+class Code(NamedTuple):
+    """A part of a file that is mapped to be executed."""
+
+    start: int
+    end: int
+    offset: int
+    file: Path
+
+
+def find(pid: int) -> dict[int, bytes]:
+    """What stood at each address where there is a breakpoint now. Empty when the process is gone."""
+    found: dict[int, bytes] = {}
+    with contextlib.suppress(OSError), Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for code in _code(pid):
+            with contextlib.suppress(OSError), code.file.open("rb", buffering=0) as file:
+                for start in _written(pid, code):
+                    found |= _differences(memory.fileno(), file.fileno(), start, code)
+    return found
+
+
+def _differences(memory: int, file: int, start: int, code: Code) -> dict[int, bytes]:
+    now = os.pread(memory, PAGE, start)
+    before = os.pread(file, PAGE, start - code.start + code.offset)
+    if now[: len(before)] == before or not TRAP:
+        return {}
+    found, size = {}, len(TRAP)
+    at = now.find(TRAP)
+    while 0 <= at <= len(before) - size:
+        # Where all instructions are four bytes long, each begins at a multiple of that.
+        if at % size == 0 and before[at : at + size] != TRAP:
+            found[start + at] = before[at : at + size]
+        at = now.find(TRAP, at + 1)
+    return found
+
+
+def _code(pid: int) -> Iterator[Code]:
+    """Of /proc/PID/maps: what is executable, private and of a file."""
+    executable = os.readlink(f"/proc/{pid}/exe")
+    for line in Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) < 6 or fields[1][2:] != "xp" or not fields[5].startswith("/"):
+            continue
+        start, end = (int(word, 16) for word in fields[0].split("-"))
+        # By this name the executable can be read also when it was removed, or is on another file system.
+        seen = Path(f"/proc/{pid}/exe" if fields[5] == executable else f"/proc/{pid}/root{fields[5]}")
+        yield Code(start, end, int(fields[2], 16), seen)
+
+
+def _written(pid: int, code: Code) -> Iterator[int]:
+    """The pages that are copies; all of them where the kernel does not tell."""
+    count = (code.end - code.start) // PAGE
+    try:
+        with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:
+            words = struct.unpack(f"={count}Q", os.pread(pagemap.fileno(), count * 8, code.start // PAGE * 8))
+    except (OSError, struct.error):
+        words = (_PRESENT,) * count
+    for number, word in enumerate(words):
+        if word & _SWAPPED or (word & _PRESENT and not word & _FILE):
+            yield code.start + number * PAGE

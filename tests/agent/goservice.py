@@ -1,0 +1,145 @@
+"""A Go service to debug: goroutines at work, and prices by HTTP; and the delve that can debug it."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Self
+
+import httpx
+
+from agent import traps
+from agent.debuggers import Target
+from agent.process import Process
+from agent.rescue import stopped
+from squash import procfs
+from tests.agent.native import until
+
+ROOT = Path(__file__).parent.parent.parent
+MADE = ROOT / "build/delve"
+SOURCE = ROOT / "tests/agent/golang/service.go"
+LIMIT = 30.0
+
+
+def provided() -> Path:
+    """The directory with the programs, which `make` has filled, or we do."""
+    if not (MADE / ".done").exists():
+        subprocess.run(["scripts/setup", "tools", "go", "dlv"], cwd=ROOT, check=True)
+        subprocess.run(["scripts/setup", "go", str(MADE)], cwd=ROOT, check=True)
+    return MADE
+
+
+def delve() -> str:
+    """One that reads what this machine's Go makes."""
+    provided()
+    found = shutil.which("dlv")
+    assert found
+    return found
+
+
+def line(text: str) -> int:
+    """Of the service's source."""
+    lines = SOURCE.read_text().splitlines()
+    return next(number for number, found in enumerate(lines, 1) if text in found)
+
+
+BREAK = line("the tests break here")
+SELDOM = line("return amount + 1")
+
+
+class GoService:
+    """One running instance."""
+
+    def __init__(self, place: Path, program: str = "service") -> None:
+        self.child = subprocess.Popen(
+            [provided() / program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self.child.stdout
+        self.url = self.child.stdout.readline().split()[-1]
+        self.place = place
+        place.mkdir(mode=0o700)
+        self.http = httpx.AsyncClient(base_url=self.url, timeout=LIMIT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.kill()
+        self.child.communicate()
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    @property
+    def process(self) -> Process:
+        found = Process.read(self.child.pid)
+        assert found
+        return found
+
+    @property
+    def target(self) -> Target:
+        return Target(self.process, self.place)
+
+    async def get(self, path: str) -> str:
+        return (await self.http.get(path)).text
+
+    async def price(self, amount: int = 2) -> int:
+        return int(await self.get(f"/price?amount={amount}"))
+
+    async def is_free(self) -> None:
+        """Waits until it runs untraced and as it was built, with all goroutines at work."""
+        await until(lambda: self.process.tracer == 0 and not stopped(self.pid))
+        assert not traps.find(self.pid)
+        await self.moves()
+        assert await self.price() == 6
+        assert await self.get("/never") == "2"
+        assert self.child.poll() is None
+
+    async def moves(self) -> None:
+        """Waits until the goroutines at work have got on."""
+        async with asyncio.timeout(LIMIT):
+            ticks = await self._ticks()
+            # Each look is a request, which takes longer than a tick.
+            while await self._ticks() <= ticks:
+                pass
+
+    async def _ticks(self) -> int:
+        return int((await self.get("/ticks")).split()[0])
+
+    def debuggers(self) -> list[int]:
+        """Pids of guards and delves of this service."""
+        return [pid for pid in procfs.pids() if self._is_debugger(pid)]
+
+    def guard(self) -> int:
+        return next(pid for pid in self.debuggers() if "agent.delve_guard" in _words(pid))
+
+    def delve(self) -> int:
+        return next(pid for pid in self.debuggers() if "agent.delve_guard" not in _words(pid))
+
+    def _is_debugger(self, pid: int) -> bool:
+        words = _words(pid)
+        return f"\0{self.pid}\0" in words and ("agent.delve_guard" in words or "\0attach\0" in words)
+
+
+def _words(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@asynccontextmanager
+async def go_service(directory: Path, program: str = "service") -> AsyncIterator[GoService]:
+    """Started before, gone after; whatever debugger is left after a test is a failure, and is ended."""
+    with GoService(directory / "target", program) as running:
+        async with running.http:
+            yield running
+        left = running.debuggers()
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        assert not left

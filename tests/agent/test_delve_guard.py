@@ -1,0 +1,196 @@
+"""Whoever dies, and whenever: the Go process runs on, untraced, as it was built. A real delve, a real process."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.debuggers.delve import Delve, DelveServer
+from agent.guarded import NOTES
+from tests.agent.delve_client import DapClient, Rpc
+from tests.agent.goservice import BREAK, SELDOM, GoService, delve, go_service
+from tests.agent.native import until
+
+PHASES = ["silent", "halted", "stopped", "running"]
+
+
+@pytest.fixture
+async def running(short: Path) -> AsyncIterator[GoService]:
+    async with go_service(short) as found:
+        yield found
+
+
+@pytest.fixture
+async def server(running: GoService) -> AsyncIterator[DelveServer]:
+    attached = await Delve(delve()).attach(running.target)
+    yield attached
+    await attached.detach()
+
+
+async def reach(phase: str, client: Rpc, running: GoService) -> asyncio.Task[int] | None:
+    """Brings a session into this phase; returns the request that stands at its breakpoint."""
+    request = None
+    if phase != "silent":
+        await client.break_at(SELDOM if phase == "running" else BREAK)
+    if phase in ("stopped", "running"):
+        client.say("Command", name="continue")
+    if phase == "stopped":
+        request = asyncio.create_task(running.price(5))  # noqa: TID251 - the tests await it
+        await client.stop()
+    if phase == "running":
+        assert await running.price() == 6
+    return request
+
+
+async def over(request: asyncio.Task[int] | None, running: GoService) -> None:
+    """Whoever died, the request is answered as if nothing had been there, and the process runs on."""
+    if request:
+        assert await request == 15
+    await running.is_free()
+    await until(lambda: not running.debuggers())
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_the_client_vanishes(running: GoService, server: DelveServer, phase: str) -> None:
+    client = Rpc(await server.connect())
+    request = await reach(phase, client, running)
+    await client.stream.close()
+    await server.disconnected()
+    await over(request, running)
+    assert not (running.place / NOTES).exists()
+
+
+async def test_a_dap_client_vanishes(running: GoService, server: DelveServer) -> None:
+    client = DapClient(await server.connect())
+    await client.ask("initialize", adapterID="go")
+    client.say("attach", mode="remote")
+    await client.event("initialized")
+    await client.ask("configurationDone")
+    await client.stream.close()
+    await server.disconnected()
+    await over(None, running)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_delve_is_killed(running: GoService, server: DelveServer, phase: str) -> None:
+    client = Rpc(await server.connect())
+    request = await reach(phase, client, running)
+    os.kill(running.delve(), signal.SIGKILL)
+    await asyncio.wait_for(server.ended(), 20)
+    await over(request, running)
+    await client.stream.close()
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_the_guard_is_killed(running: GoService, server: DelveServer, phase: str) -> None:
+    client = Rpc(await server.connect())
+    request = await reach(phase, client, running)
+    os.kill(running.guard(), signal.SIGKILL)
+    await asyncio.wait_for(server.ended(), 20)
+    await over(request, running)
+    await client.stream.close()
+
+
+@pytest.mark.parametrize("phase", ["halted", "running"])
+async def test_delve_hangs(running: GoService, server: DelveServer, phase: str) -> None:
+    client = Rpc(await server.connect())
+    request = await reach(phase, client, running)
+    os.kill(running.delve(), signal.SIGSTOP)
+    await client.stream.close()
+    await server.disconnected()
+    await over(request, running)
+
+
+STAND_IN = """
+import asyncio, sys
+from pathlib import Path
+from agent.debuggers import Target
+from agent.debuggers.delve import Delve
+from agent.process import Process
+from tests.agent.delve_client import Rpc
+async def main():
+    pid, place, delve, line, stops = sys.argv[1:]
+    server = await Delve(delve).attach(Target(Process.read(int(pid)), Path(place)))
+    client = Rpc(await server.connect())
+    await client.break_at(int(line))
+    client.say("Command", name="continue")
+    await client.stream.writer.drain()
+    print("there", flush=True)
+    if stops == "stopped":
+        await client.stop()
+        print("stopped", flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+async def stand_in(running: GoService, phase: str) -> tuple[asyncio.subprocess.Process, asyncio.Task[int] | None]:
+    """An agent of its own process group, with a session in this phase."""
+    line = BREAK if phase == "stopped" else SELDOM
+    arguments = (str(running.pid), str(running.place), delve(), str(line), phase)
+    agent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", STAND_IN, *arguments), stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert agent.stdout
+    assert await asyncio.wait_for(agent.stdout.readline(), 30) == b"there\n"
+    request = None
+    if phase == "stopped":
+        request = asyncio.create_task(running.price(5))  # noqa: TID251 - the tests await it
+        assert await asyncio.wait_for(agent.stdout.readline(), 30) == b"stopped\n"
+    else:
+        assert await running.price() == 6
+    return agent, request
+
+
+@pytest.mark.parametrize("phase", ["stopped", "running"])
+async def test_the_agent_is_killed(running: GoService, phase: str) -> None:
+    agent, request = await stand_in(running, phase)
+    os.killpg(agent.pid, signal.SIGKILL)
+    await agent.wait()
+    await over(request, running)
+
+
+@pytest.mark.parametrize("phase", ["stopped", "running"])
+async def test_agent_and_guard_are_killed(running: GoService, phase: str) -> None:
+    agent, request = await stand_in(running, phase)
+    os.kill(running.guard(), signal.SIGSTOP)
+    agent.kill()
+    os.kill(running.guard(), signal.SIGKILL)
+    await agent.wait()
+    # The kernel has told delve: nobody needs to come.
+    await over(request, running)
+    await Delve().recover(running.place)
+    assert not (running.place / NOTES).exists()
+
+
+async def test_the_next_agent_recovers_from_a_delve_that_hangs(running: GoService) -> None:
+    agent, request = await stand_in(running, "running")
+    os.kill(running.guard(), signal.SIGSTOP)
+    os.kill(running.delve(), signal.SIGSTOP)
+    agent.kill()
+    os.kill(running.guard(), signal.SIGKILL)
+    await agent.wait()
+    await Delve().recover(running.place)
+    await over(request, running)
+    assert not (running.place / NOTES).exists()
+
+
+async def test_there_may_be_nothing_to_recover(tmp_path: Path) -> None:
+    await Delve().recover(tmp_path / "gone")
+    (tmp_path / NOTES).write_text("{")
+    await Delve().recover(tmp_path)
+
+
+async def test_a_tracer_that_comes_later_keeps_the_client_out(running: GoService, server: DelveServer) -> None:
+    with subprocess.Popen(["gdbserver", "--attach", "-", str(running.pid)], stderr=subprocess.PIPE) as other:
+        assert other.stderr
+        assert b"Attached" in other.stderr.readline()
+        with pytest.raises(ConnectionError):
+            await server.connect()
+        other.kill()
+    await over(None, running)
