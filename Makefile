@@ -6,7 +6,7 @@ PATH := $(CURDIR)/build/delve/bin:$(PATH)
 export PYTHON PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak runtimes check format bench docs lock clean
+.PHONY: help demo compose-demo compose-test test soak runtimes check format bench docs lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -14,7 +14,12 @@ help: ## what can be made
 demo: .venv/.runtime .venv-envoy/.done build/.tools build/stock ## tell the story on this machine (KEEP=1 leaves it up, PORT=N pins the shop's port)
 	@$(BIN)/python -m demo
 
-test: .venv/.dev .venv-envoy/.done build/.tools build/stock build/delve/.done build/python3.14/.done ## every test
+compose-demo: .venv/.runtime build/.compose ## tell it in containers, in five languages (ENGINE=own starts a Docker engine for it, as root; KEEP=1 leaves it up)
+	@scripts/setup tools gdb jdb
+	@if [ "$(ENGINE)" = own ]; then scripts/setup tools dockerd debootstrap ip && $(MAKE) --no-print-directory build/base; fi
+	@ENGINE=$(ENGINE) $(BIN)/python -m demo.compose
+
+compose-test: .venv/.dev .venv-envoy/.done build/.tools build/stock build/delve/.done build/python3.14/.done ## every test
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 runtimes: .venv/.dev build/.tools build/base ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
@@ -73,6 +78,10 @@ build/delve/.done: scripts/setup tests/agent/golang/service.go | build/.tools
 build/base: scripts/setup
 	@scripts/setup tools debootstrap
 	@scripts/setup base $@
+
+build/.compose: scripts/setup requirements/go.txt
+	@scripts/setup compose build/docker-compose
+	@touch $@
 
 build/stock: demo/services/stock.cpp | build/.tools
 	@mkdir -p build

@@ -162,9 +162,9 @@ def _promotion(desk: Desk) -> None:
         check("the locals", (reached["result"]["value"], names["best"]), ("100,250,50", "50"))
         client.ask(
             "Debugger.setVariableValue",
-            scopeNumber=local, variableName="name", newValue={"value": "bag"}, callFrameId=frame["callFrameId"],
+            scopeNumber=local, variableName="best", newValue={"value": "250"}, callFrameId=frame["callFrameId"],
         )  # fmt: skip
-        desk.say("name = 'bag'")
+        desk.say("best = '250'")
         check("the request is still held at the breakpoint", desk.held.answered, False)
         client.ask("Debugger.resume")
         desk.held.answer()
@@ -203,7 +203,7 @@ SHIPPING = Scene(
     lambda body: (body["parcels"], body["price"]), (2, "9.80"), (1, "4.90"), _shipping,
 )  # fmt: skip
 PROMOTION = Scene(
-    "promotion", SERVICES / "promotion.js", "return name;", "/gift?points=300",
+    "promotion", SERVICES / "promotion.js", "const name =", "/gift?points=300",
     lambda body: body["gift"], "sticker", "bag", _promotion,
 )  # fmt: skip
 LEDGER = Scene(

@@ -9,7 +9,7 @@ const GIFTS = { 50: 'sticker', 100: 'mug', 250: 'bag', 1000: 'bicycle' };
 // The best gift for this many points, or null.
 function gift(points) {
   const reached = Object.keys(GIFTS).filter((threshold) => Number(threshold) <= points).sort();
-  const best = reached[reached.length - 1];
+  let best = reached[reached.length - 1];
   const name = GIFTS[best] ?? null;
   return name;
 }

@@ -1,0 +1,1 @@
+"""The demo in containers, and the story that `make compose-demo` tells of it."""
