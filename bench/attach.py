@@ -126,10 +126,10 @@ def _gdb(client: Client, pod: Pod, turns: int, tell: Tell) -> Iterator[Measureme
 
 def _java(client: Client, world: World, turns: int, tell: Tell) -> Iterator[Measurement]:
     subprocess.run(["javac", "-g", "-d", world.directory, LEDGER], check=True)
-    for key, more, tool in (
-        ("attach.jdwp", "address=127.0.0.1:0", floors.jdwp),
-        ("attach.jdwp_woken", "onjcmd=y,address=127.0.0.1:0", floors.jdwp_woken),
-    ):
+    ways = [("attach.jdwp", "address=127.0.0.1:0", floors.jdwp)]
+    if floors.jdwp_sleeps():
+        ways.append(("attach.jdwp_woken", "onjcmd=y,address=127.0.0.1:0", floors.jdwp_woken))
+    for key, more, tool in ways:
         options = f"-agentlib:jdwp=transport=dt_socket,server=y,suspend=n,quiet=y,{more}"
         argv = ["java", options, "-cp", str(world.directory), "Ledger"]
         pod = Pod(world, key.replace(".", "-"), argv, "/order?number=1001")

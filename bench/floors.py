@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from bench.measure import BenchError
 from demo.scenes import STOCK_LINE
@@ -106,6 +108,12 @@ def jdwp(target: Child) -> float:
         if time.monotonic() > deadline:
             raise BenchError("the JVM does not listen for debuggers")
     return jdwp_answer(socket.AF_INET, places[0])
+
+
+def jdwp_sleeps() -> bool:
+    """Whether this Java knows `onjcmd=y`: some releases do."""
+    library = Path(shutil.which("java") or "").resolve().parent.parent / "lib/libjdwp.so"
+    return library.is_file() and b"onjcmd" in library.read_bytes()
 
 
 def jdwp_woken(target: Child) -> float:

@@ -27,6 +27,19 @@ EVENT_THREAD, ALL = 1, 2
 BREAKPOINT, CLASS_PREPARE = 2, 8
 
 
+def sleeps() -> bool:
+    """Whether this Java knows `onjcmd=y`: some releases do."""
+    java = shutil.which("java")
+    library = Path(java).resolve().parent.parent / "lib/libjdwp.so" if java else Path()
+    return library.is_file() and b"onjcmd" in library.read_bytes()
+
+
+LISTENS = "-agentlib:jdwp=transport=dt_socket,server=y,suspend=n,quiet=y"
+SLEEPS = f"{LISTENS},onjcmd=y,address=127.0.0.1:0"
+JDWP = SLEEPS if sleeps() else f"{LISTENS},address=127.0.0.1:0"
+"""JDWP as users of this Java would have it."""
+
+
 def line_of(text: str) -> int:
     """The number of the one line with this text."""
     [found] = [number for number, line in enumerate(SOURCE.read_text().splitlines(), 1) if text in line]

@@ -1,8 +1,11 @@
 """A marked request from its caller to a breakpoint in a JVM and back, with jdb through the tunnel."""
 
+import os
 import re
+import select
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,42 +18,48 @@ from squash.cli.editors import Place, configurations
 from squash.model import Action, Phase, State
 from squash.options import Address
 from squash.tasks import spawn
-from tests.agent.java import TOTAL, build
-from tests.agent.test_jdwp import SLEEPS
+from tests.agent.java import JDWP, TOTAL, build
 from tests.e2e.street import Caller, Street, no_holds, result
 from tests.eventually import eventually
 from tests.squash.ctl import Ctl
+
+PATIENCE = 45.0
 
 
 @pytest.fixture
 def prices(street: Street, tmp_path: Path) -> Pod:
     java, world = shutil.which("java"), street.world
     assert java
-    argv = [java, SLEEPS, "-XX:TieredStopAtLevel=1", "-cp", str(build(tmp_path)), "Prices"]
+    argv = [java, JDWP, "-XX:TieredStopAtLevel=1", "-cp", str(build(tmp_path)), "Prices"]
     service = world.service("prices", "demo/prices", argv)
-    sidecar = world.sidecar("prices")
-    return Pod("prices", "demo/prices", service, sidecar, world.envoy("prices", service.where, sidecar.where))
+    timeout = ("--attachment-timeout", "100")
+    sidecar = world.sidecar("prices", *timeout)
+    envoy = world.envoy("prices", service.where, sidecar.where, *timeout)
+    return Pod("prices", "demo/prices", service, sidecar, envoy)
 
 
 class Jdb:
     """jdb, told one command after another."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
+        self._said = ""
 
     def until(self, pattern: str) -> str:
-        """Everything that it prints until the pattern is there."""
+        """Everything that it has printed until the pattern is there, and not been asked for."""
         assert self.process.stdout
-        said = ""
-        while not re.search(pattern, said):
-            letter = self.process.stdout.read(1)
-            assert letter, f"jdb ended: {said}"
-            said += letter
+        descriptor, deadline = self.process.stdout.fileno(), time.monotonic() + PATIENCE
+        while not (found := re.search(pattern, self._said)):
+            ready = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]
+            data = os.read(descriptor, 65_536) if ready else b""
+            assert data, f"{pattern} never came: {self._said!r}"
+            self._said += data.decode()
+        said, self._said = self._said[: found.end()], self._said[found.end() :]
         return said
 
     def tell(self, command: str) -> None:
         assert self.process.stdin
-        self.process.stdin.write(f"{command}\n")
+        self.process.stdin.write(f"{command}\n".encode())
         self.process.stdin.flush()
 
 
@@ -59,7 +68,7 @@ def jdb(connect: str) -> Iterator[Jdb]:
     """`connect`: the command line that squashctl shows."""
     pipe = subprocess.PIPE
     argv = connect.split()
-    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, bufsize=1) as process:
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
         try:
             yield Jdb(process)
         finally:
