@@ -9,7 +9,7 @@ export PYTHON PATH
 .PHONY: help demo compose-demo compose-test test soak runtimes check format bench docs lock clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 demo: .venv/.runtime .venv-envoy/.done build/.tools build/stock ## tell the story on this machine (KEEP=1 leaves it up, PORT=N pins the shop's port)
 	@$(BIN)/python -m demo
@@ -19,7 +19,11 @@ compose-demo: .venv/.runtime build/.compose ## tell it in containers, in five la
 	@if [ "$(ENGINE)" = own ]; then scripts/setup tools dockerd debootstrap ip && $(MAKE) --no-print-directory build/base; fi
 	@ENGINE=$(ENGINE) $(BIN)/python -m demo.compose
 
-compose-test: .venv/.dev .venv-envoy/.done build/.tools build/stock build/delve/.done build/python3.14/.done ## every test
+compose-test: .venv/.dev build/.tools build/base build/.compose ## the images and the compose file on a Docker engine of its own (root)
+	@scripts/setup tools gdb jdb dockerd ip iptables
+	$(BIN)/pytest tests/compose $(ARGS)
+
+test: .venv/.dev .venv-envoy/.done build/.tools build/stock build/delve/.done build/python3.14/.done ## every test
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 runtimes: .venv/.dev build/.tools build/base ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
