@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import NamedTuple
 
-from agent.debuggers import OTHER_NAMES, Debugger, choose
+from agent.debuggers import OTHER_NAMES, Debugger
 from agent.process import Process
 from squash.errors import SquashError
 from squash.model import AttachmentSpec, Candidate
@@ -48,6 +48,7 @@ class Claim(NamedTuple):
 
     process: Process
     height: float
+    debugger: Debugger
 
 
 class AmbiguousError(SquashError):
@@ -72,18 +73,30 @@ def pick(processes: list[Process], debuggers: Mapping[str, Debugger], spec: Atta
         raise SquashError(Reason.UNKNOWN_DEBUGGER, f"debugger {spec.debugger!r} is not one of {known}")
     usable = [debuggers[name]] if name else list(debuggers.values())
     allowed = _allowed(processes, spec)
-    claims = [Claim(process, max(plugin.claim(process) for plugin in usable)) for process in allowed]
+    claims = [_claim(process, usable) for process in allowed]
     serving = claims if spec.pid or spec.process_name else _serving(claims)
-    best, highest = max(serving, key=lambda claim: claim.height)
-    if name and highest < 0:
-        raise SquashError(
-            Reason.DEBUGGER_UNSUITED, f"{name} does not suit process {best.pid} ({best.exe or best.comm})"
-        )
-    equals = [claim.process for claim in serving if claim.height == highest]
-    if spec.only_choice and highest >= 0 and len(equals) > 1:
-        raise AmbiguousError([_candidate(process, choose(usable, process)) for process in equals[:_SHOWN]])
-    debugger = choose(usable, best)
+    best, highest, debugger = max(serving, key=lambda claim: claim.height)
+    if highest < 0:
+        raise _unsuited(best, name, usable)
+    equals = [claim for claim in serving if claim.height == highest]
+    if spec.only_choice and len(equals) > 1:
+        raise AmbiguousError([_candidate(claim.process, claim.debugger) for claim in equals[:_SHOWN]])
     return Choice(best, debugger, _why(best, debugger, claims, serving, len(processes), spec))
+
+
+def _claim(process: Process, debuggers: Sequence[Debugger]) -> Claim:
+    """Of equals the first by name."""
+    claims = ((plugin.claim(process), plugin) for plugin in debuggers)
+    height, debugger = min(claims, key=lambda claim: (-claim[0], claim[1].name))
+    return Claim(process, height, debugger)
+
+
+def _unsuited(process: Process, name: str, debuggers: Sequence[Debugger]) -> SquashError:
+    what = f"process {process.pid} ({process.exe or process.comm})"
+    if name:
+        return SquashError(Reason.DEBUGGER_UNSUITED, f"{name} does not suit {what}")
+    known = ", ".join(sorted(plugin.name for plugin in debuggers))
+    return SquashError(Reason.NO_DEBUGGER_CLAIMS, f"none of {known} suits {what}")
 
 
 def _serving(claims: Sequence[Claim]) -> Sequence[Claim]:

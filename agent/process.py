@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -47,6 +48,14 @@ class Process:
             int(status["Uid"].split()[1]),
             int(status["Gid"].split()[1]),
         )
+
+    @cached_property
+    def maps(self) -> str:
+        """What it has mapped, when this was first asked for (proc_pid_maps(5)); empty when that may not be read."""
+        try:
+            return (procfs.PROC / str(self.pid) / "maps").read_text(errors="replace")
+        except OSError:
+            return ""
 
     @property
     def root(self) -> Path:

@@ -18,7 +18,21 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from bench import armed, attach, coordinator, crowd, envoy, facts, front_ends, holds, marked, memory, report, tunnel
+from bench import (
+    armed,
+    attach,
+    coordinator,
+    crowd,
+    envoy,
+    facts,
+    front_ends,
+    holds,
+    marked,
+    memory,
+    report,
+    resolve,
+    tunnel,
+)
 from bench.bars import ROWS
 from bench.measure import QUICK, BenchError, Effort, Measurement, Subject, Tell
 from demo.world import StartError
@@ -35,6 +49,7 @@ SUBJECTS: dict[str, Subject] = {
     "coordinator": coordinator.measure,
     "tunnel": tunnel.measure,
     "memory": memory.measure,
+    "resolve": resolve.measure,
     "attach": attach.measure,
 }
 _FAILURES = (BenchError, StartError, SquashError, OSError, TimeoutError, subprocess.SubprocessError, ExceptionGroup)

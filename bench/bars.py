@@ -166,6 +166,13 @@ ROWS = (
     Row("agent.rss_mb", "resident memory of squash-agent, idle", Bar(Side.AT_MOST, 60)),
     Row("coordinator.rss_mb", "resident memory of squash-coordinator, idle", Bar(Side.AT_MOST, 70)),
     Row(
+        "resolve.added_ms",
+        "from a container's id to the process to debug, with 1,000 processes on the node: beyond one status call",
+        Bar(Side.AT_MOST, 1),
+    ),
+    Row("resolve.listed_added_ms", "the same from pod, namespace and container, with the list call"),
+    Row("resolve.status_ms", "one status call of the runtime alone"),
+    Row(
         "attach.debugpy_ms",
         "from sending the marked request until its attachment is attached, Python",
         Bar(Side.AT_MOST, times=0.5, of="attach.debugpy_floor_ms"),

@@ -39,13 +39,25 @@ def pids() -> Iterator[int]:
 
 def stat(pid: int) -> Stat | None:
     try:
-        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+        text = _read(pid, "stat")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name stands in parentheses and may itself hold any character.
     comm = text[text.index("(") + 1 : text.rindex(")")]
     rest = text[text.rindex(")") + 2 :].split()
     return Stat(pid, comm, rest[0], int(rest[1]), int(rest[19]), int(rest[6]))
+
+
+def _read(pid: int, name: str) -> str:
+    """A file of a process, which is asked for so often that paths and buffers would be most of the work."""
+    file = os.open(f"{PROC}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while part := os.read(file, 65_536):
+            data += part
+    finally:
+        os.close(file)
+    return data.decode(errors="replace")
 
 
 def alive(pid: int, start_time: int) -> bool:
@@ -70,7 +82,7 @@ def environ(pid: int) -> dict[str, str] | None:
 def status(pid: int) -> dict[str, str] | None:
     """The fields of /proc/PID/status, as text."""
     try:
-        text = (PROC / str(pid) / "status").read_text(errors="replace")
+        text = _read(pid, "status")
     except (FileNotFoundError, ProcessLookupError):
         return None
     return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}

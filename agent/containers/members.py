@@ -15,13 +15,15 @@ _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 def of_init(pid: int, container: str = "") -> list[Process]:
     """The processes of the container whose first process has this pid, oldest first; empty when it is gone.
 
-    `container` is its id: where the process's cgroup bears the id of another one, the pid has changed hands.
+    `container` is its id: a cgroup counts that bears it, else the descent from the first process. Where the cgroup
+    bears the id of another one, the pid has changed hands.
     """
     cgroups = list(_cgroups(pid))
     ids = {found for _, path in cgroups for found in _ID.findall(path)}
     if container and ids and container not in ids:
         return []
-    return read(_of_cgroup(pid, cgroups) or _of_descent(pid))
+    own = [(controllers, path) for controllers, path in cgroups if container in path]
+    return read(_of_cgroup(pid, own) or _of_descent(pid))
 
 
 def of_container(ident: str) -> list[Process]:

@@ -50,7 +50,7 @@ class Debugpy:
         files=14 * MEGABYTE,
         memory=16 * MEGABYTE,
         runs_code=True,
-        machines=frozenset({"x86_64"}),
+        machines=frozenset({"x86_64", "aarch64"}),
     )
 
     def examine(self, facts: Facts) -> Iterator[Finding]:
@@ -73,10 +73,7 @@ class Debugpy:
         """Sure of a program named python; less so of one that has libpython mapped."""
         if re.fullmatch(r"python(\d(\.\d+)?)?t?", Path(process.exe).name):
             return 0.9
-        with contextlib.suppress(OSError):
-            if "/libpython" in Path(f"/proc/{process.pid}/maps").read_text():
-                return 0.6
-        return -1.0
+        return 0.6 if "/libpython" in process.maps else -1.0
 
     async def attach(self, target: Target) -> "DebugpyServer":
         inner = await asyncio.to_thread(Inner.make, target.process, target.directory)
@@ -235,11 +232,8 @@ def _failure(process: Process, said: dict[str, Any]) -> SquashError:
 
 def _minor(process: Process) -> int | None:
     """The minor version of its Python 3, as the paths tell of what it has mapped; None when they do not."""
-    with contextlib.suppress(OSError):
-        text = f"{process.exe}\n{Path(f'/proc/{process.pid}/maps').read_text(errors='replace')}"
-        if found := _VERSION.search(text):
-            return int(found[1])
-    return None
+    found = _VERSION.search(f"{process.exe}\n{process.maps}")
+    return int(found[1]) if found else None
 
 
 def _package() -> Path:

@@ -71,10 +71,7 @@ class Java:
     def claim(self, process: Process) -> float:
         if Path(process.exe).name == "java":
             return 0.9
-        try:
-            return 0.8 if "/libjvm.so" in (procfs.PROC / str(process.pid) / "maps").read_text() else -1.0
-        except OSError:
-            return -1.0
+        return 0.8 if "/libjvm.so" in process.maps else -1.0
 
     async def attach(self, target: Target) -> "JdwpServer":
         process = target.process

@@ -46,6 +46,8 @@ class Home:
     path: str
     obstacle: str
     """Why they could not; empty when they can."""
+    free: int = 1 << 40
+    """Bytes that fit in."""
 
 
 @dataclass(frozen=True)

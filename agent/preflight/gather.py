@@ -81,11 +81,19 @@ def target(process: Process) -> TargetFacts:
         uid_inside=uid_inside(process.uid, _id_map(pid)),
         other_files=other_files,
         other_network=procfs.namespace(pid, "net") not in ("", procfs.namespace(os.getpid(), "net")),
-        homes=tuple(Home(home, inner.obstacle(process, home)) for home in inner.HOMES) if other_files else (),
+        homes=tuple(_home(process, home) for home in inner.HOMES) if other_files else (),
         program=_program(pid),
         libc=libc(process),
         memory=memory.of_process(pid),
     )
+
+
+def _home(process: Process, path: str) -> Home:
+    obstacle = inner.obstacle(process, path)
+    if obstacle:
+        return Home(path, obstacle, 0)
+    space = os.statvfs(process.root / path.removeprefix("/"))
+    return Home(path, "", space.f_bavail * space.f_frsize)
 
 
 def _seccomp(status: dict[str, str]) -> Seccomp:

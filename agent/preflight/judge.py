@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from agent.preflight.facts import Facts, Seccomp
+from agent.preflight.facts import Facts, Home, Seccomp
 from agent.preflight.finding import Finding, Level, ok, refused, warning
 from agent.preflight.needs import MEGABYTE, Capability, Needs
 from squash.reasons import Reason
 
-_KNOWN_STATES = {"T": "stopped by a signal", "t": "stopped by a tracer"}
 Check = Callable[[Facts, Needs], Iterator[Finding]]
 
 
@@ -23,8 +22,13 @@ def _tracer(facts: Facts, needs: Needs) -> Iterator[Finding]:
         yield refused("tracer", Reason.TRACED_BY_OTHER, f"process {facts.process.pid} is traced by {by}")
     else:
         yield ok("tracer", "nobody traces it")
-    if words := _KNOWN_STATES.get(target.state) if not target.tracer else None:
-        yield warning("state", f"process {facts.process.pid} is {words}", "let it run on: kill -CONT PID")
+    if target.state == "T" and not target.tracer:
+        message = f"process {facts.process.pid} is stopped by a signal"
+        advice = f"let it run on: kill -CONT {facts.process.pid}"
+        if needs.runs_code:
+            yield refused("state", Reason.DEBUGGER_UNSUITED, f"{message}, and code would have to run inside", advice)
+        else:
+            yield warning("state", message, advice)
 
 
 def _ptrace_scope(facts: Facts, needs: Needs) -> Iterator[Finding]:
@@ -154,8 +158,9 @@ def _file_systems(facts: Facts, needs: Needs) -> Iterator[Finding]:
     homes = facts.target.homes
     if not needs.directory or not facts.target.other_files:
         return
-    obstacles = "; ".join(f"{home.path}: {home.obstacle}" for home in homes if home.obstacle)
-    usable = next((home.path for home in homes if not home.obstacle), "")
+    troubles = {home.path: home.obstacle or _too_small(home, needs.files) for home in homes}
+    obstacles = "; ".join(f"{path}: {trouble}" for path, trouble in troubles.items() if trouble)
+    usable = next((path for path, trouble in troubles.items() if not trouble), "")
     if not usable:
         message = f"the debugger finds no place in the container of process {facts.process.pid} ({obstacles})"
         yield refused(
@@ -166,6 +171,12 @@ def _file_systems(facts: Facts, needs: Needs) -> Iterator[Finding]:
         )
     else:
         yield ok("file_systems", f"{usable} can be used" + (f" ({obstacles})" if obstacles else ""))
+
+
+def _too_small(home: Home, files: int) -> str:
+    if home.free >= files:
+        return ""
+    return f"{home.free // MEGABYTE} MiB free, and the debugger's files take {files // MEGABYTE}"
 
 
 def _memory(facts: Facts, needs: Needs) -> Iterator[Finding]:

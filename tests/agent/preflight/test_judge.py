@@ -137,6 +137,14 @@ REFUSED = {
         Reason.FILES_UNREADABLE,
         "/dev: mounted noexec; /run: mounted read-only",
     ),
+    "stopped": (facts(state="T"), BRINGS, "state", Reason.DEBUGGER_UNSUITED, "is stopped by a signal, and code"),
+    "no space": (
+        facts(other_files=True, homes=(Home("/dev", "", 5 * MEGABYTE),)),
+        replace(BRINGS, files=14 * MEGABYTE),
+        "file_systems",
+        Reason.FILES_UNREADABLE,
+        "/dev: 5 MiB free, and the debugger's files take 14",
+    ),
     "no memory": (
         facts(memory=Memory(64 * MEGABYTE, 60 * MEGABYTE, 8 * MEGABYTE)),
         BRINGS,
@@ -160,7 +168,7 @@ def test_refused(case: str) -> None:
 
 
 WARNED = {
-    "stopped": (facts(state="T"), TRACES, "state: process 42 is stopped by a signal; let it run on: kill -CONT PID"),
+    "stopped": (facts(state="T"), TRACES, "state: process 42 is stopped by a signal; let it run on: kill -CONT 42"),
     "slow memory": (
         facts(replace(ROOT, blocked=frozenset({"process_vm_readv"}))),
         TRACES,
