@@ -21,6 +21,7 @@ LEAST_TURNS = 5
 LIMIT = 30.0
 """Seconds for whatever is waited for."""
 LEDGER = SERVICES / "Ledger.java"
+PROMOTION = SERVICES / "promotion.js"
 ALONE = "bench-floor"
 """The pod of the processes that the stock tools attach to."""
 
@@ -90,6 +91,7 @@ def measure(effort: Effort, tell: Tell) -> Iterator[Measurement]:
             yield from _debugpy(client, pricing, turns, tell)
             yield from _gdb(client, stock, turns, tell)
             yield from _java(client, world, turns, tell)
+            yield from _node(client, world, turns, tell)
 
 
 def _debugpy(client: Client, pod: Pod, turns: int, tell: Tell) -> Iterator[Measurement]:
@@ -146,6 +148,25 @@ def _java(client: Client, world: World, turns: int, tell: Tell) -> Iterator[Meas
                 floor.append(alone)
         yield middle(f"{key}_ms", "ms", ours)
         yield middle(f"{key}_floor_ms", "ms", floor)
+
+
+def _node(client: Client, world: World, turns: int, tell: Tell) -> Iterator[Measurement]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    pod = Pod(world, "promotion", ["node", f"--inspect-port={port}", str(PROMOTION)], "/gift?points=1")
+    ours, floor = [], []
+    for turn in _turns(turns, "node", tell):
+        pod.renew()
+        attached = pod.attach(client)
+        address = (attached.attachment.status.debug_server_address or "").removeprefix("unix:")
+        asked = floors.inspector_breakpoint(socket.AF_UNIX, address) * 1000
+        pod.detach(client, attached)
+        alone = _floor(pod, lambda target: floors.node(target, port))
+        if turn:
+            ours.append(attached.whole - attached.until_claimed + asked)
+            floor.append(alone)
+    yield middle("attach.node_ms", "ms", ours)
+    yield middle("attach.node_floor_ms", "ms", floor)
 
 
 def _turns(number: int, name: str, tell: Tell) -> Iterator[int]:

@@ -198,4 +198,10 @@ ROWS = (
         Bar(Side.AT_MOST, 40, of="attach.jdwp_woken_floor_ms"),
     ),
     Row("attach.jdwp_woken_floor_ms", "stock `jcmd PID VM.start_java_debugging`, and then as in jdwp_floor_ms"),
+    Row(
+        "attach.node_ms",
+        "from the agent's claim until a client has set a breakpoint, Node.js",
+        Bar(Side.AT_MOST, 40, of="attach.node_floor_ms"),
+    ),
+    Row("attach.node_floor_ms", "stock SIGUSR1 until a client of Node's own port has set a breakpoint"),
 )

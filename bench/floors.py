@@ -1,6 +1,8 @@
 """The stock tools by themselves: what an attach costs at least for whoever uses them as they come."""
 
 import contextlib
+import http.client
+import json
 import os
 import select
 import shutil
@@ -13,6 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from websockets.sync.client import connect
+
 from bench.measure import BenchError
 from demo.scenes import STOCK_LINE
 from demo.shop import STOCK
@@ -22,6 +26,7 @@ from squash import local, procfs
 
 LIMIT = 60.0
 """Seconds for any one of them."""
+LOOPBACK = "127.0.0.1"
 QUERY = b"$qSupported#37"
 """The first thing a client says in gdb's remote protocol."""
 HANDSHAKE = b"JDWP-Handshake"
@@ -140,6 +145,49 @@ def jdwp_answer(family: socket.AddressFamily, address: str | tuple[str, int]) ->
                 raise BenchError(f"the JVM hung up: {found!r}")
             found += data
         return time.monotonic() - begun
+
+
+def node(target: Child, port: int) -> float:
+    """Seconds from SIGUSR1 until a client at the port of the inspector has set a breakpoint."""
+    begun = time.monotonic()
+    os.kill(target.pid, signal.SIGUSR1)
+    while True:
+        try:
+            socket.create_connection((LOOPBACK, port), LIMIT).close()
+            break
+        except ConnectionRefusedError as error:
+            if time.monotonic() > begun + LIMIT:
+                raise BenchError("the inspector does not listen") from error
+            time.sleep(0.0005)
+    inspector_breakpoint(socket.AF_INET, (LOOPBACK, port))
+    return time.monotonic() - begun
+
+
+def inspector_breakpoint(family: socket.AddressFamily, address: str | tuple[str, int]) -> float:
+    """Seconds from a client's connect to an inspector until its first breakpoint is answered."""
+    begun = time.monotonic()
+    asking = http.client.HTTPConnection(LOOPBACK)
+    asking.sock = _dial(family, address)
+    asking.request("GET", "/json/list")
+    [found] = json.loads(asking.getresponse().read())
+    asking.close()
+    where = found["webSocketDebuggerUrl"]
+    with connect(where, sock=_dial(family, address), compression=None, max_size=None, proxy=None) as client:
+        for number, method, parameters in (
+            (1, "Debugger.enable", {}),
+            (2, "Debugger.setBreakpointByUrl", {"url": "file:///server.js", "lineNumber": 1}),
+        ):
+            client.send(json.dumps({"id": number, "method": method, "params": parameters}))
+            while json.loads(client.recv(LIMIT)).get("id") != number:
+                pass
+        return time.monotonic() - begun
+
+
+def _dial(family: socket.AddressFamily, address: str | tuple[str, int]) -> socket.socket:
+    made = socket.socket(family)
+    made.settimeout(LIMIT)
+    made.connect(address)
+    return made
 
 
 def first_answer(descriptor: int) -> bytes:

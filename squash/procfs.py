@@ -219,15 +219,15 @@ def tcp_sockets(pid: int) -> Iterator[TcpSocket]:
 
 def descriptor_of(pid: int, inode: int) -> int | None:
     """The lowest number by which this very process holds the socket of that inode."""
-    held = f"socket:[{inode}]"
+    held, directory = f"socket:[{inode}]", f"{PROC}/{pid}/fd"
     try:
-        with os.scandir(PROC / str(pid) / "fd") as entries:
+        with os.scandir(directory) as entries:
             numbers = sorted(int(entry.name) for entry in entries)
     except OSError:
         return None
     for number in numbers:
         with contextlib.suppress(OSError):
-            if os.readlink(PROC / str(pid) / "fd" / str(number)) == held:
+            if os.readlink(f"{directory}/{number}") == held:
                 return number
     return None
 

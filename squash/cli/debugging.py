@@ -36,6 +36,7 @@ class With(StrEnum):
     GDB = "gdb"
     DLV = "dlv"
     JDB = "jdb"
+    NODE = "node"
     NVIM = "nvim"
     CODE = "code"
     CONSOLE = "console"

@@ -57,6 +57,11 @@ def first(place: Place) -> str:
     return " ".join(line.strip() for line in shown[0].splitlines())
 
 
+def titles(protocol: str) -> list[str]:
+    """Every client there is for a protocol, as people call them."""
+    return [editor.title for editor in _TABLE.get(protocol, {}).values()]
+
+
 def names() -> list[str]:
     """Every editor there is for some protocol."""
     return sorted({name for editors in _TABLE.values() for name in editors})
@@ -201,7 +206,15 @@ def _vscode_java(place: Place) -> str:
 
 
 def _vscode_node(place: Place) -> str:
-    return _pretty({"name": "squash", "type": "node", "request": "attach", "address": place.host, "port": place.port})
+    known: dict[str, Any] = {"name": "squash", "type": "node", "request": "attach"}
+    known |= {"address": place.host, "port": place.port, "continueOnAttach": True}
+    # It is for processes of this machine that VS Code looks, and for those it prepares the service's environment.
+    known |= {"autoAttachChildProcesses": False, "attachExistingChildren": False}
+    if place.mappings:
+        # It takes one pair.
+        here, there = place.mappings[0]
+        known |= {"localRoot": here, "remoteRoot": there}
+    return _pretty(known)
 
 
 _LAUNCH = "in .vscode/launch.json, into `configurations`; set breakpoints, then F5"
@@ -252,8 +265,11 @@ _TABLE: dict[str, dict[str, Editor]] = {
         ),
     },
     "inspector": {
-        "node": Editor("node", _SHELL, lambda p: f"node inspect {p.address}"),
         "vscode": Editor("VS Code", _LAUNCH, _vscode_node),
-        "chrome": Editor("Chrome", "chrome://inspect | Configure", lambda p: str(p.address)),
+        "node": Editor("node", f"{_SHELL}; sb('server.js', 12) lets it go", lambda p: f"node inspect {p.address}"),
+        "chrome": Editor(
+            "Chrome", "chrome://inspect | Configure, then inspect; a breakpoint lets it go", lambda p: str(p.address)
+        ),
+        "webstorm": Editor("WebStorm", f"set breakpoints, then {_DIALOG} | Attach to Node.js/Chrome", _host_and_port),
     },
 }

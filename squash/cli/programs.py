@@ -97,6 +97,13 @@ PROGRAMS = {
             "on Debian `apt-get install default-jdk-headless`",
             lambda place, _: ["-connect", jdb_connector(place)],
         ),
+        Program(
+            "node",
+            ("inspector",),
+            "node",
+            "on Debian `apt-get install nodejs`",
+            lambda place, _: ["inspect", str(place.address)],
+        ),
         Program("nvim", ("dap", "delve"), "", "on Debian `apt-get install neovim`, then the plug-in nvim-dap", _nvim),
         Program("code", speaking("vscode"), "", "install VS Code, then `Shell Command: Install 'code' command`", _code),
     )

@@ -46,27 +46,41 @@ function hide(session) {
 let client;
 
 function serve() {
-  const session = new inspector.Session();
   const socket = dial('client');
+  let gathers = false;
   const say = (message) => {
     if (socket.destroyed) return;
+    if (!gathers) {
+      // What comes at once goes as one: a message for each script, when a client comes.
+      gathers = true;
+      socket.cork();
+      setImmediate(() => {
+        gathers = false;
+        socket.uncork();
+      });
+    }
     socket.write(`${JSON.stringify(message)}\n`);
     if (socket.writableLength > LONGEST) socket.destroy();
   };
-  session.connectToMainThread();
-  const hidden = hide(session);
-  session.on('inspectorNotification', (message) => hidden(message) || say(message));
+  let session; // made for the first that is said: who only asks where to connect says nothing here
+  const begin = () => {
+    session = new inspector.Session();
+    session.connectToMainThread();
+    const hidden = hide(session);
+    session.on('inspectorNotification', (message) => hidden(message) || say(message));
+    socket.on('close', () => session.disconnect());
+  };
   eachLine(socket, (line) => {
     let id;
     try {
-      const asked = JSON.parse(line);
-      id = asked.id;
-      session.post(asked.method, asked.params || {}, (error, result) => say(error ? { id, error } : { id, result: result || {} }));
+      const { id: number, method, params = {} } = JSON.parse(line);
+      id = number;
+      if (!session) begin();
+      session.post(method, params || {}, (error, result) => say(error ? { id, error } : { id, result: result || {} }));
     } catch (error) {
       say({ id, error: { code: -32600, message: String(error && error.message) } });
     }
   });
-  socket.on('close', () => session.disconnect());
   return socket;
 }
 

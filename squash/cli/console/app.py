@@ -24,6 +24,7 @@ from squash.cli.console.session import Session
 from squash.cli.console.stopping import STOPPING
 from squash.cli.console.terminal import Terminal
 from squash.cli.describe import container
+from squash.cli.editors import titles
 from squash.cli.exits import Exit
 from squash.cli.front import Front
 from squash.cli.person import person
@@ -77,7 +78,9 @@ def _other_protocol(attachment: DebugAttachment) -> str:
     speaks = attachment.status.protocol or "no protocol yet"
     text = f"the console speaks dap, and the debug server of {attachment.name} speaks {speaks}"
     if speaks == "gdb":
-        text += f": use `gdb -ex 'target remote | squashctl connect {attachment.name} --stdio'`"
+        return f"{text}: use `gdb -ex 'target remote | squashctl connect {attachment.name} --stdio'`"
+    if known := titles(speaks):
+        text += f": use `squashctl connect {attachment.name}`, and then {', '.join(known[:-1])} or {known[-1]}"
     return text
 
 
