@@ -26,7 +26,7 @@ compose-test: .venv/.dev build/.tools build/base build/.compose ## the images an
 test: .venv/.dev .venv-envoy/.done build/.tools build/stock build/delve/.done build/python3.14/.done ## every test
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
-runtimes: .venv/.dev build/.tools build/base ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
+runtimes: .venv/.dev build/.tools build/base build/delve/.done ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
 	@scripts/setup tools gcc containerd runc dockerd ip iptables
 	@scripts/setup cni
 	scripts/apart $(BIN)/pytest tests/runtimes $(ARGS)

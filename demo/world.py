@@ -135,9 +135,10 @@ class World:
     def client(self) -> Client:
         return Client(self._coordinator_url)
 
-    def agent(self, *options: str, name: str = "agent") -> Child:
+    def agent(self, *options: str, name: str = "agent", environment: Mapping[str, str] = {}) -> Child:
         argv = [str(BIN / "squash-agent"), "--node", "here", "--runtime-dir", str(self.directory / name)]
-        return self.start(name, [*argv, "--server-url", self._coordinator_url, *options], stage=3)
+        argv += ["--server-url", self._coordinator_url, *options]
+        return self.start(name, argv, stage=3, environment=environment)
 
     def sidecar(self, pod: str, *options: str, listen: str = "127.0.0.1:0") -> Child:
         argv = [str(BIN / "squash-sidecar"), "--listen", listen, "--server-url", self._coordinator_url, *options]

@@ -1,5 +1,6 @@
 """A client of Node's inspector (Chrome DevTools Protocol), as an editor drives it."""
 
+import contextlib
 import json
 import socket
 import time
@@ -22,7 +23,9 @@ class InspectorClient:
         self._events: deque[dict[str, Any]] = deque()
         self._frame: dict[str, Any] = {}
         self._breakpoint = ""
-        self._web = connect(self._endpoint(), sock=self._dial(), open_timeout=timeout, compression=None, max_size=None)
+        self._closing = contextlib.ExitStack()
+        options: dict[str, Any] = {"open_timeout": timeout, "compression": None, "max_size": None}
+        self._web = self._closing.enter_context(connect(self._endpoint(), sock=self._dial(), **options))
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +67,7 @@ class InspectorClient:
     def close(self) -> None:
         # Without the words of a closing handshake.
         self._web.socket.close()
-        self._web.close()
+        self._closing.close()
 
     def _scope(self) -> tuple[int, dict[str, Any]]:
         return next((number, s) for number, s in enumerate(self._frame["scopeChain"]) if s["type"] == "local")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
+from tests.agent.goservice import delve
 from tests.drivers import PATIENCE, Spot, find_line
 
 SERVICES = Path(__file__).parent.parent / "runtimes" / "services"
@@ -58,8 +59,11 @@ GO = Language("go", "delve", SERVICES / "service.go")
 NODE = Language("node", "node", SERVICES / "service.js")
 JAVA = Language("java", "jdwp", SERVICES / "Service.java", "Service.scaled")
 LANGUAGES = {language.name: language for language in (PYTHON, CPP, GO, NODE, JAVA)}
-PLAYED = ("python", "cpp", "go", "java")
-"""Those whose debuggers are whole."""
+
+
+def tools() -> dict[str, str]:
+    """The environment in which an agent finds a delve that reads what this machine's Go makes."""
+    return {"PATH": f"{Path(delve()).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def compile_cpp(program: Path, *flags: str) -> Path:

@@ -13,7 +13,7 @@ from squash.calls import create_attachment, delete_attachment, get_attachment
 from squash.model import AttachmentSpec, DebugAttachment, Phase, State
 from squash.reasons import Reason
 from tests import drivers
-from tests.drivers.languages import CHANGED, JAVA, LANGUAGES, LOCAL, NUMBER, PLAYED, USUAL, Language, ask
+from tests.drivers.languages import CHANGED, JAVA, LANGUAGES, LOCAL, NUMBER, USUAL, Language, ask, tools
 from tests.eventually import eventually
 
 
@@ -23,12 +23,12 @@ def look(language: Language, pid: int) -> dict[str, Any]:
     return found | {"debugger": False} if language is JAVA else found
 
 
-@pytest.mark.parametrize("language", [LANGUAGES[name] for name in PLAYED], ids=PLAYED)
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
 def test_a_changed_variable_changes_the_answer(language: Language, tmp_path: Path) -> None:
     command, spot = language.built(tmp_path)
     with World("sq") as world, ThreadPoolExecutor(1) as asking:
         world.coordinator()
-        world.agent()
+        world.agent(environment=tools())
         service = world.service("shop", "demo/shop", [*command, "127.0.0.1:0", "2"])
         before = look(language, service.pid)
         with world.client() as squash:
@@ -51,13 +51,13 @@ def test_a_changed_variable_changes_the_answer(language: Language, tmp_path: Pat
         assert eventually(lambda: look(language, service.pid), lambda now: now == before) == before
 
 
-@pytest.mark.parametrize("language", [LANGUAGES[name] for name in PLAYED], ids=PLAYED)
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
 def test_the_end_of_a_process_at_a_breakpoint_is_noticed(language: Language, tmp_path: Path) -> None:
     """Nobody is told of it while its tracer stands still."""
     command, spot = language.built(tmp_path)
     with World("sq") as world, ThreadPoolExecutor(1) as asking:
         world.coordinator()
-        world.agent()
+        world.agent(environment=tools())
         service = world.service("shop", "demo/shop", [*command, "127.0.0.1:0"])
         with world.client() as squash:
             place = {"pod": "shop", "namespace": world.namespace}

@@ -17,8 +17,9 @@ from squash.client import Client
 from squash.model import AttachmentSpec, DebugAttachment, State
 from squash.reasons import Reason
 from tests import drivers
+from tests.agent import java
 from tests.drivers import Spot
-from tests.drivers.languages import CHANGED, JAVA, JDWP, LOCAL, NUMBER, USUAL, ask
+from tests.drivers.languages import CHANGED, JAVA, JDWP, LOCAL, NUMBER, USUAL, ask, tools
 from tests.eventually import eventually
 from tests.runtimes.facts import Facts, settled
 from tests.runtimes.kubelet import Limits
@@ -76,8 +77,8 @@ def environment(ware: Ware, kind: Kind) -> dict[str, str]:
 
 
 def sleeps(ware: Ware, kind: Kind) -> bool:
-    """Whether it is a JVM that has to be woken: what it starts then it keeps."""
-    return ware.language is JAVA and kind is Kind.WRAPPED
+    """Whether it is a JVM that has to be woken: what it starts then it keeps. Not every release can sleep."""
+    return ware.language is JAVA and kind is Kind.WRAPPED and java.sleeps()
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Table:
             self.agent = self._start_agent()
 
     def _start_agent(self) -> Child:
-        return self.world.agent("--containers", self.options[0], *self.options[1:])
+        return self.world.agent("--containers", self.options[0], *self.options[1:], environment=tools())
 
     def facts(self, running: Running) -> Facts:
         woken = sleeps(running.ware, running.kind)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.drivers.languages import PLAYED
+from tests.drivers.languages import LANGUAGES
 from tests.runtimes.cells import Kind, Seen
 
 ROOT = Path(__file__).parents[2]
@@ -52,9 +52,9 @@ def times(seen: Mapping[Key, Seen]) -> str:
 
 
 def _table(title: str, runtime: str, seen: Mapping[Key, Seen]) -> str:
-    kinds = [kind for kind in Kind if any((runtime, name, kind) in seen for name in PLAYED)]
+    kinds = [kind for kind in Kind if any((runtime, name, kind) in seen for name in LANGUAGES)]
     rows = [["", *kinds], ["---"] * (len(kinds) + 1)]
-    rows += [[_NAMES[name], *(_cell(seen.get((runtime, name, kind))) for kind in kinds)] for name in PLAYED]
+    rows += [[_NAMES[name], *(_cell(seen.get((runtime, name, kind))) for kind in kinds)] for name in LANGUAGES]
     return f"## {title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

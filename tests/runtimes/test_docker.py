@@ -1,5 +1,6 @@
 """Containers of a real Docker engine: by name, id, and what Compose and Swarm call them."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -11,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from agent.containers.docker import DockerContainers
+from agent.process import Process
 from coordinator.platforms import located
 from coordinator.platforms.docker import DockerPlatform
 from squash.errors import ApiError, SettingError
@@ -158,10 +160,24 @@ async def test_images_compare_by_every_name(shop: Shop, platform: DockerPlatform
     assert caught.value.reason is Reason.IMAGE_MISMATCH
 
 
+async def of_two(containers: DockerContainers, named: Mapping[str, str]) -> list[Process]:
+    """Both processes: an engine says that a container runs while it is runc still, for a moment."""
+    found: list[Process] = []
+
+    async def look() -> bool:
+        found[:] = await containers.processes(named)
+        return len(found) == 2
+
+    async with asyncio.timeout(30):
+        while not await look():  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.02)
+    return found
+
+
 async def test_agent_gets_the_processes(shop: Shop, containers: DockerContainers) -> None:
     made = shop.serve("web")
     for named in ({"id": made.id, "container": "ignored"}, {"container": made.name}):
-        found = await containers.processes(named)
+        found = await of_two(containers, named)
         assert [process.exe for process in found] == ["/two", "/two"]
         assert found[1].ppid == found[0].pid
     made.kill()

@@ -15,7 +15,7 @@ from demo.world import World
 from squash.calls import delete_attachment
 from squash.model import State
 from tests import drivers
-from tests.drivers.languages import NUMBER, PLAYED, USUAL, ask
+from tests.drivers.languages import NUMBER, USUAL, ask
 from tests.eventually import eventually
 from tests.runtimes.cells import Kind, Running, Table
 from tests.runtimes.containerd import Containerd
@@ -32,6 +32,7 @@ CASES = [
     ("cpp", "agent.guard"),
     ("go", "agent"),
     ("go", "tracer"),
+    ("go", "agent.delve_guard"),
     ("node", "agent"),
     ("java", "agent"),
 ]
@@ -48,7 +49,7 @@ def shaken(runtime: Containerd) -> Iterator[Table]:
 
 
 @pytest.mark.parametrize("moment", ["ready", "stopped"])
-@pytest.mark.parametrize(("language", "victim"), [case for case in CASES if case[0] in PLAYED])
+@pytest.mark.parametrize(("language", "victim"), CASES)
 def test_the_service_runs_on(language: str, victim: str, moment: str, service_pods: ServicePods, shaken: Table) -> None:
     with service_pods.running(language, Kind.PLAIN) as service, ThreadPoolExecutor(1) as asking:
         before = shaken.facts(service)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.drivers.languages import PLAYED
+from tests.drivers.languages import LANGUAGES
 from tests.runtimes import matrix
 from tests.runtimes.cells import Kind, Seen, Table
 from tests.runtimes.matrix import Key
@@ -13,8 +13,8 @@ from tests.runtimes.pods import ServiceContainers, ServicePods
 
 pytestmark = pytest.mark.timeout(600)
 """The first test of all also makes the images, and waits until they are unpacked."""
-CRI = [("cri", language, kind) for language in PLAYED for kind in Kind]
-DOCKER = [("docker", language, Kind.PLAIN) for language in PLAYED]
+CRI = [("cri", language, kind) for language in LANGUAGES for kind in Kind]
+DOCKER = [("docker", language, Kind.PLAIN) for language in LANGUAGES]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from squash.calls import delete_attachment, get_attachment
 from squash.model import AttachmentStatus, Phase, State
 from squash.reasons import Reason
 from tests import drivers
-from tests.drivers.languages import PLAYED, ask
+from tests.drivers.languages import LANGUAGES, ask
 from tests.eventually import eventually
 from tests.runtimes.cells import Kind, Table
 from tests.runtimes.containerd import Containerd
@@ -35,7 +35,7 @@ def shaken(runtime: Containerd) -> Iterator[Table]:
         made.close()
 
 
-@pytest.mark.parametrize("language", PLAYED)
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_a_pod_is_deleted_under_the_debugger(language: str, service_pods: ServicePods, shaken: Table) -> None:
     with service_pods.service(language, Kind.PLAIN) as made, ThreadPoolExecutor(1) as asking:
         service = made.start()
@@ -54,7 +54,7 @@ def test_a_pod_is_deleted_under_the_debugger(language: str, service_pods: Servic
         _nothing_is_left(shaken)
 
 
-@pytest.mark.parametrize("language", PLAYED)
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_a_container_starts_again_while_it_is_attached_to(
     language: str, service_pods: ServicePods, shaken: Table
 ) -> None:
