@@ -13,15 +13,19 @@ from agent.audit import LAST, Audit
 from agent.lease import Lease, describe
 from agent.loop import Loop
 from agent.places import Places
+from agent.preflight import gather, node
+from agent.preflight.finding import Level
 from agent.targets import Targets
 from agent.tunnel import Tunnel
 from squash import companions, logs, options, serve
 from squash.client import AsyncClient
 from squash.credentials import Credentials
 from squash.errors import SettingError
+from squash.logs import Log
 from squash.settings import AgentSettings
 from squash.tasks import spawn
 
+_log = Log("agent")
 DESCRIPTION = (
     "Attaches native debuggers to the processes of this node when the coordinator says so. "
     "`squash-agent doctor` tells what it could do here."
@@ -58,10 +62,11 @@ async def run(settings: AgentSettings) -> None:
         tunnel = spawn(Tunnel(settings.server_url, places.identity, loop.door, credentials).run(), "tunnel")
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        looking = spawn(look_around(), "look at what this agent may do")
         serve.announce("squash-agent", f"node {settings.node}")
         with contextlib.suppress(asyncio.CancelledError):
             await work
-        for task in (tunnel, renewing):
+        for task in (tunnel, renewing, looking):
             task.cancel()
         tools.audit.close()
         going = spawn(lease.give_up(), "end of the lease")
@@ -70,6 +75,14 @@ async def run(settings: AgentSettings) -> None:
             task.cancel()
         await asyncio.wait({tunnel, renewing, auditing, going})
     places.close()
+
+
+async def look_around() -> None:
+    """Says in the log what this agent lacks for all its work; and tries now what the first attach would wait for."""
+    agent = await asyncio.to_thread(gather.agent)
+    for found in node.examine(agent, sockets=()):
+        if found.level is not Level.OK and found.check != node.RUNTIMES:
+            _log.warning(found.message, check=found.check, remedy=found.remedy)
 
 
 def _companion(settings: AgentSettings) -> contextlib.AbstractAsyncContextManager[None]:

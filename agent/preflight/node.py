@@ -11,6 +11,7 @@ from agent.preflight.needs import Capability, Needs
 from squash.reasons import Reason
 from squash.runtimes.sockets import DOCKER, there
 
+RUNTIMES = "runtimes"
 _PROFILE = "run the agent with seccomp profile RuntimeDefault or Unconfined"
 
 
@@ -57,13 +58,13 @@ def _namespaces(agent: AgentFacts) -> Iterator[Finding]:
 def _runtimes(sockets: Iterable[Path]) -> Iterator[Finding]:
     found = [*sockets, *(place for place in (Path(DOCKER),) if place.exists())]
     if not found:
-        yield ok("runtimes", "no container runtime is to be seen here: plain processes only (containers = local)")
+        yield ok(RUNTIMES, "no container runtime is to be seen here: plain processes only (containers = local)")
     for place in found:
         if os.access(place, os.W_OK):
-            yield ok("runtimes", str(place))
+            yield ok(RUNTIMES, str(place))
         else:
             advice = "let the agent's user write to the socket"
-            yield warning("runtimes", f"{place} may not be used by uid {os.geteuid()}", advice)
+            yield warning(RUNTIMES, f"{place} may not be used by uid {os.geteuid()}", advice)
 
 
 def reach(agent: AgentFacts, needs: Needs, find: Callable[[str], str | None]) -> Iterator[Finding]:
