@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -24,7 +24,7 @@ HOMES = ("/dev", "/run", "/tmp")  # noqa: S108 - what we make in there is root's
 """Where a directory of ours may stand in a container, in the order in which they are tried."""
 NAME = "squash"
 _NOTES = "inside.json"
-_SPARE = 32 * 1024 * 1024
+_SPARE = 8 * 1024 * 1024
 """Bytes that a file system must have free for a debugger's files."""
 _NOT_OURS = f"{NAME} in there is not ours"
 _NO_TRIAL = (errno.EOPNOTSUPP, errno.EISDIR)
@@ -85,28 +85,40 @@ class Inner:
         """As the agent sees it. It goes through a process, and is good as long as that lives."""
         return self._seen(self.inside) if self.mount else self.own
 
-    def provide(self, package: Path) -> str:
+    def provide(self, package: Path, name: str, contents: Callable[[], Iterable[tuple[Path, bytes]]]) -> str:
         """A directory of program files where the process can read it; returns its path inside. Raises SquashError.
 
-        In a container it stands beside the attachments' directories, for all of them, and always at the same path:
-        a process keeps what it has loaded.
+        In a container, `contents` is put into a directory `name` beside the attachments' own, for all of them, and
+        always at the same path: a process keeps what it has loaded.
         """
         if not self.mount:
             return str(package)
-        inside = f"{self.inside.rpartition('/')[0]}/{package.name}"
+        inside = f"{self.inside.rpartition('/')[0]}/{name}"
         place = self._seen(inside)
         try:
             with _turn:
-                if not place.is_dir():
-                    fresh = place.with_name(f".{package.name}")
-                    shutil.rmtree(fresh, ignore_errors=True)
-                    shutil.copytree(package, fresh, ignore=_needless)
-                    fresh.rename(place)
-        except (OSError, shutil.Error) as error:
+                for file, data in contents():
+                    if not (place / file).exists():
+                        _write(place / file, data)
+        except OSError as error:
             raise SquashError(
                 Reason.FILES_UNREADABLE, f"'{package}' cannot be copied to '{inside}': {error}"
             ) from error
         return inside
+
+    def thin(self, inside: str, files: Iterable[str]) -> None:
+        """Takes out what a process has read of a provided directory, unless there is another to read it. Never raises.
+
+        The names are the process's word, so nothing outside the directory is touched.
+        """
+        if not self.mount:
+            return
+        with _turn, contextlib.suppress(OSError):
+            if [entry for entry in self.outside.parent.iterdir() if _is_attachment(entry)] == [self.outside]:
+                place = self._seen(inside)
+                for file in files:
+                    if not {"..", ""} & set(file.split("/")):
+                        (place / file).unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Takes everything out of the container again, unless another attachment needs it. Never raises."""
@@ -185,11 +197,9 @@ def _is_attachment(entry: Path) -> bool:
     return len(entry.name) == 8 and all(digit in "0123456789abcdef" for digit in entry.name)
 
 
-def _needless(_directory: str, names: list[str]) -> Iterator[str]:
-    """What no process needs of a debugger: other systems' files, sources of what is compiled, tests."""
-    for name in names:
-        if name in ("winappdbg", "tests", "run_pydevd_in_python") or name.endswith(_USELESS):
-            yield name
-
-
-_USELESS = (".c", ".pyx", ".pxd", ".dll", ".exe", ".dylib", ".cpp", ".h", ".hpp", ".bat", ".lib", ".exp", ".pdb")
+def _write(file: Path, data: bytes) -> None:
+    """All of it or nothing: who is killed meanwhile leaves no half of a file to be taken for the whole."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f".{file.name}")
+    fresh.write_bytes(data)
+    fresh.rename(file)

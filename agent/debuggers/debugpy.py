@@ -6,6 +6,7 @@ code inside (inside/attach.py) dials it: once for the control line, and once for
 
 import asyncio
 import contextlib
+import functools
 import importlib.util
 import re
 import time
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from agent import pack
 from agent.debuggers import Target, attempt
 from agent.inner import Inner
 from agent.line import Line
@@ -37,6 +39,8 @@ _log = Log("debugpy")
 
 _VERSION = re.compile(r"(?:/libpython|/python)3\.(\d+)t?(?![\d.]*\.zip)")
 """In the paths of what a Python has mapped, or its own: the minor version."""
+COMPILING = 64 * MEGABYTE
+"""Bytes by which a process grows for some seconds when it has to compile debugpy itself."""
 OLDEST, NEWEST = 8, 14
 """Minor versions of Python 3 that debugpy works in."""
 
@@ -47,7 +51,7 @@ class Debugpy:
     needs = Needs(
         traces=True,
         directory=True,
-        files=14 * MEGABYTE,
+        files=6 * MEGABYTE,
         memory=16 * MEGABYTE,
         runs_code=True,
         machines=frozenset({"x86_64", "aarch64"}),
@@ -63,6 +67,14 @@ class Debugpy:
             yield refused("version", Reason.DEBUGGER_UNSUITED, message)
         else:
             yield ok("version", f"Python 3.{minor}")
+        memory = facts.target.memory
+        if minor is not None and memory and memory.free < COMPILING and not pack.compiles(minor):
+            message = (
+                f"compiling debugpy in process {facts.process.pid} takes {COMPILING // MEGABYTE} MiB for some seconds, "
+                f"and it may grow by {memory.free // MEGABYTE}: put a python3.{minor} on the agent's PATH, which does "
+                "it outside, or raise the container's limit"
+            )
+            yield refused("memory", Reason.MEMORY_SHORT, message)
         if facts.target.libc.name == "musl" and minor is not None and minor < 12:
             message = (
                 f"debugpy's compiled parts are for glibc: on musl Python 3.{minor} runs slower while it is debugged"
@@ -127,6 +139,7 @@ class _Job:
 
     def __init__(self, target: Target, inner: Inner) -> None:
         self.line = Line(target.process, inner)
+        self._process = target.process
         self._inner = inner
         self._package = ""
 
@@ -166,11 +179,21 @@ class _Job:
     async def prepare(self) -> None:
         """Puts everything where the process finds it. Raises SquashError when the process could not use it."""
         package = _package()
-        self._package = await asyncio.to_thread(self._inner.provide, package)
+        minor = _minor(self._process)
+        contents = functools.partial(pack.contents, package, minor)
+        # Each version has its own place: what is compiled for one is empty for the others.
+        name = "debugpy" if minor is None else f"debugpy-3.{minor}"
+        self._package = await asyncio.to_thread(self._inner.provide, package, name, contents)
         job = self._inner.outside / "job"
         job.write_bytes(INSIDE.read_bytes())
         self.script.write_text(self.source())
         await self.line.listen([job, self.script], [package / "__init__.py"])
+
+    async def thin(self, loaded: object) -> None:
+        """What the process has read need not lie in its memory a second time, as files in its container do."""
+        if isinstance(loaded, list):
+            files = [file for file in loaded if isinstance(file, str)]
+            await asyncio.to_thread(self._inner.thin, self._package, files)
 
     @property
     def script(self) -> Path:
@@ -208,6 +231,7 @@ async def _enter(target: Target, job: _Job) -> None:
                 said = greeting.result() if greeting.done() else {}
                 if "python" not in said:
                     raise _failure(target.process, said)
+                await job.thin(said.get("loaded"))
                 error = None
                 return
             except SquashError as failure:

@@ -78,10 +78,9 @@ class Stream:
 
 @dataclass(frozen=True)
 class Traces:
-    """What may not grow: of the service, of the agent, and of what lies about."""
+    """What may not grow: of the service, and of what lies about."""
 
     service: dict[str, Any]
-    agent_files: int
     litter: tuple[str, ...]
     helpers: tuple[str, ...]
 
@@ -153,10 +152,13 @@ class Cycles:
         inside = Path(f"/proc/{pid}/root/dev/squash")
         return Traces(
             seen,
-            len(os.listdir(f"/proc/{self._agent.pid}/fd")),
             tuple(litter + ([str(inside)] if inside.exists() else [])),
             tuple(_helpers(pid)),
         )
+
+    def agent_files(self) -> int:
+        """Descriptors that the agent has open; connections to the coordinator come and go among them."""
+        return len(os.listdir(f"/proc/{self._agent.pid}/fd"))
 
     def mappings(self) -> int:
         return len(Path(f"/proc/{self.service.pid}/maps").read_text().splitlines())

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.timeout(3600)
 CYCLES = rounds(3, 100)
 WARM = rounds(1, 20)
 """Cycles after which a process has loaded what it keeps of its debugger."""
+
+
 READY = ("python", "cpp")
 
 
@@ -27,7 +29,7 @@ async def test_a_debugger_comes_and_goes(language: Language, tmp_path: Path) -> 
         cycles = await asyncio.to_thread(Cycles, world, language, command, spot)
         try:
             await asyncio.to_thread(cycles.first)
-            before = await asyncio.to_thread(cycles.look)
+            before, files = await asyncio.to_thread(cycles.look), cycles.agent_files()
             async with cycles.traffic() as stream:
                 for number in range(CYCLES):
                     await asyncio.to_thread(cycles.cycle)
@@ -38,6 +40,7 @@ async def test_a_debugger_comes_and_goes(language: Language, tmp_path: Path) -> 
             assert cycles.service.process.poll() is None
             after = await asyncio.to_thread(eventually, cycles.look, lambda found: found == before)
             assert after == before
+            assert cycles.agent_files() <= files + 4
             grown, fatter = cycles.mappings() - mappings, cycles.resident() - resident
             said = f"{stream.sent} requests, slowest {stream.slowest:.2f} s; {grown} mappings, {fatter:.1f} MB more"
             sys.stdout.write(f"{language.name}: {CYCLES} cycles, {said}\n")
