@@ -71,11 +71,11 @@ def compile_cpp(program: Path, *flags: str) -> Path:
     return program
 
 
-def compile_go(program: Path) -> Path:
+def compile_go(program: Path, *flags: str) -> Path:
     """A static program, its debug information whole, optimised as little as delve would have it."""
     GO_CACHE.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "CGO_ENABLED": "0", "GOCACHE": str(GO_CACHE), "GOFLAGS": "-mod=mod"}
-    command = ["go", "build", "-gcflags=all=-N -l", "-o", str(program), str(GO.source)]
+    command = ["go", "build", "-gcflags=all=-N -l", *flags, "-o", str(program), str(GO.source)]
     _run(command, environment)
     return program
 

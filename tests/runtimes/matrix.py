@@ -22,6 +22,25 @@ is left, the same ports are open as before, and the service answers. A run fails
 says; it writes what it saw to `build/matrix.md`, and with times to `build/matrix.json`.
 """
 
+_TAIL = """## Beside the table
+
+The same runs show, in containers of the same images:
+
+- What cannot be done is refused, with its reason, and the service is as it was: too little memory below the limit for
+  the debugger (`memory_short`), a JVM without JDWP, one whose JDWP sleeps and that cannot be woken because its /tmp
+  is read-only, a stripped Go program (`debugger_unsuited`).
+- After kill -9 of the agent, of gdbserver, of delve or of one of their guards, with a breakpoint set or a request
+  standing at it, the service runs untraced and answers within 10 seconds. When the agent is back, nothing is left of
+  the session.
+- A pod that is deleted under a debugger is gone at once, and the attachment ends with `process_gone`. A container
+  that ends while a debugger is on its way in ends it with a reason that says so; the new container is not touched, or
+  is the one that is debugged.
+
+For Java the JVM was started with JDWP on a port of its loopback. While a debugger is in, that port is closed;
+afterwards it is open as before. In the wrapped container JDWP slept (`onjcmd=y`): what the JVM starts when it is
+woken, it keeps, but no port is open afterwards while the agent lives ([more](debuggers.md#java-jdwp)).
+"""
+
 
 def page(seen: Mapping[Key, Seen]) -> str:
     """In Markdown."""
@@ -64,6 +83,5 @@ def _cell(found: Seen | None) -> str:
 
 def _refusals(seen: Mapping[Key, Seen]) -> str:
     refused = sorted((key, found) for key, found in seen.items() if found.message)
-    if not refused:
-        return "Nothing was refused.\n"
-    return "".join(f"- {_NAMES[key[1]]}, {key[2]} ({key[0]}): {found.message}\n" for key, found in refused)
+    told = "".join(f"- {_NAMES[key[1]]}, {key[2]} ({key[0]}): {found.message}\n" for key, found in refused)
+    return f"{told or 'No cell was refused.'}\n\n{_TAIL}"

@@ -1,7 +1,8 @@
 """Services in containers: started for one test, in pods of a containerd or by a Docker engine, and removed after it."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ from tests.runtimes import cells
 from tests.runtimes.cells import Kind, Running
 from tests.runtimes.containerd import Containerd
 from tests.runtimes.engine import Engine
-from tests.runtimes.kubelet import Pod
+from tests.runtimes.kubelet import Limits, Pod
 from tests.runtimes.wares import Ware
 
 CONTAINER = "app"
@@ -24,15 +25,23 @@ class Service:
         self._ware = ware
         self._kind = kind
 
-    def start(self) -> Running:
-        """Another container of the same name; returns when it answers."""
+    def start(
+        self,
+        command: Sequence[str] = (),
+        *,
+        environment: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        mounts: Mapping[str, Path] | None = None,
+    ) -> Running:
+        """Another container of the same name; returns when it answers. What is not given is as its kind has it."""
         ware, kind = self._ware, self._kind
         ident = self.pod.run(
             CONTAINER,
             cells.image(ware, kind),
-            cells.command(ware, kind),
-            environment=cells.environment(ware, kind),
-            limits=kind.limits,
+            command or cells.command(ware, kind),
+            environment=cells.environment(ware, kind) if environment is None else environment,
+            limits=limits or kind.limits,
+            mounts=mounts,
         )
         return cells.running(ware, kind, self.pod.ip, ident, self.attachment)
 
