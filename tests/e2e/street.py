@@ -13,7 +13,7 @@ from demo.story import facts, open_holds
 from demo.world import World
 from squash.calls import changes, create_request, get_request
 from squash.client import Client
-from squash.model import DebugAttachment, DebugRequest, HoldUntil, Phase, RequestSpec
+from squash.model import DebugAttachment, DebugRequest, HoldUntil, Phase, RequestSpec, State
 from squash.result import HEADER, MARK, Result, parse
 from tests.eventually import eventually
 
@@ -67,7 +67,12 @@ class Street:
 
     async def listening(self, wish: str) -> DebugAttachment:
         """Once a client can connect."""
-        return await self.until(await self.matched(wish), lambda found: found.status.phase is Phase.LISTENING)
+
+        def good(found: DebugAttachment) -> bool:
+            assert found.status.state is not State.ERROR, f"{found.status.reason}: {found.status.message}"
+            return found.status.phase is Phase.LISTENING
+
+        return await self.until(await self.matched(wish), good)
 
     def close(self) -> None:
         self.client.close()
