@@ -121,7 +121,10 @@ def _allowed(processes: list[Process], spec: AttachmentSpec) -> list[Process]:
     ]
     if found:
         return found
-    seen = ", ".join(sorted({process.comm for process in processes})) or "none"
+    if not processes:
+        message = "the container runs no process here: it has ended, or was started again under another id"
+        raise SquashError(Reason.PROCESS_NOT_FOUND, message)
+    seen = ", ".join(sorted({process.comm for process in processes}))
     wanted = f"with pid {spec.pid} " if spec.pid else ""
     wanted += f"named {spec.process_name!r} " if spec.process_name else ""
     raise SquashError(Reason.PROCESS_NOT_FOUND, f"no process {wanted}in the container; it runs: {seen}")

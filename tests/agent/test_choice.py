@@ -75,7 +75,7 @@ def test_the_best_claim_wins_and_then_the_oldest(
 @pytest.mark.parametrize(
     ("processes", "debugger", "name", "reason", "says"),
     [
-        ([], "", "", Reason.PROCESS_NOT_FOUND, "it runs: none"),
+        ([], "", "", Reason.PROCESS_NOT_FOUND, "the container runs no process here: it has ended"),
         ([SHELL, PYTHON], "", "java", Reason.PROCESS_NOT_FOUND, "no process named 'java' .* runs: python3, sh"),
         ([PYTHON], "dlv", "", Reason.UNKNOWN_DEBUGGER, "'dlv' is not one of debugpy, gdb"),
         ([SERVER], "debugpy", "", Reason.DEBUGGER_UNSUITED, "debugpy does not suit process 4"),
