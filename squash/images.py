@@ -74,8 +74,13 @@ def key(image: str) -> str:
 
 def keys(image: str, others: Iterable[str] = ()) -> frozenset[str]:
     """The keys of an image that a container runs, by all the names that it is known by."""
+    return _keys((image, *others))
+
+
+@lru_cache(maxsize=8_192)
+def _keys(names: tuple[str, ...]) -> frozenset[str]:
     found = set()
-    for name in (image, *others):
+    for name in names:
         found.add(key(name))
         reference = Reference.parse(_plain(name))
         if reference and reference.tag and reference.digest:
@@ -88,6 +93,7 @@ def same(wanted: str, image: str, others: Iterable[str] = ()) -> bool:
     return wanted == image or key(wanted) in keys(image, others)
 
 
+@lru_cache(maxsize=8_192)
 def repository(image: str) -> str:
     """Without tag and digest; the whole text of what is no reference."""
     reference = Reference.parse(_plain(image))
