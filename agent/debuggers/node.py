@@ -140,12 +140,17 @@ class NodeServer:
         self._process = process
         self._line = line
         self._detached: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[Stream | None] | None = spawn(self._dialed(), "connection for a client of node")
+        """Made ahead: editors connect twice, once to ask where."""
 
     async def connect(self, terms: Terms = ORDINARY) -> Stream:
-        return await self._line.client(terms)
+        waiting, self._next = self._next, None
+        found = await waiting if waiting else None
+        return found or await self._line.client(terms)
 
     async def disconnected(self) -> None:
-        await self._line.tell("disconnect")
+        if await self._line.tell("disconnect") and not self._detached:
+            self._next = spawn(self._dialed(), "connection for a client of node")
 
     async def ended(self) -> None:
         await self._line.ended.wait()
@@ -155,9 +160,17 @@ class NodeServer:
             self._detached = spawn(self._detach(), "detach node")
         await asyncio.wait({self._detached})
 
+    async def _dialed(self) -> Stream | None:
+        try:
+            return await self._line.client(ORDINARY)
+        except OSError:
+            return None
+
     async def _detach(self) -> None:
         if not await self._line.tell("detach", DETACH) and self._process.alive:
             _log.warning("process did not say that the debugger is out", pid=self._process.pid)
+        if self._next and (unused := await self._next):
+            await unused.close()
         await self._line.close()
 
 

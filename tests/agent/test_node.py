@@ -19,6 +19,8 @@ import pytest
 
 from agent import netns, nodeport
 from agent.debuggers.node import Node, NodeServer
+from agent.preflight.finding import Level
+from agent.preflight.run import examine
 from agent.process import Process
 from agent.terms import ORDINARY, Terms
 from squash import procfs
@@ -513,3 +515,54 @@ def test_what_comes_after_the_script_is_the_programs() -> None:
     assert me
     words = ("node", "-r", "./hook.js", "--no-warnings", "server.js", "--inspect-port=5")
     assert nodeport.options(replace(me, cmdline=words)).endswith("-r ./hook.js --no-warnings")
+
+
+# -- the preflight --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "level", "words"),
+    [
+        (("--inspect-port=0",), Level.OK, "SIGUSR1 opens it"),
+        (("--inspect=127.0.0.1:0",), Level.OK, "started with an inspector on 127.0.0.1"),
+        (("--inspect=0.0.0.0:0",), Level.WARNING, "its own inspector listens on 0.0.0.0"),
+    ],
+)
+def test_what_the_preflight_finds(options: tuple[str, ...], level: Level, words: str) -> None:
+    with service(node=options) as running:
+        [found] = [each for each in examine(Node(), running.facts()) if each.check == "inspector"]
+        assert found.level is level
+        assert words in found.message
+
+
+def test_a_process_that_is_stopped_is_not_signalled() -> None:
+    with service() as running:
+        os.kill(running.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(SquashError, match="continue it first") as refusal:
+                nodeport.check(running.facts())
+            assert refusal.value.reason is Reason.DEBUGGER_UNSUITED
+        finally:
+            os.kill(running.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("where", ["options", "environment"])
+def test_what_was_told_not_to_listen_to_the_signal(where: str) -> None:
+    me = Process.read(os.getpid())
+    assert me
+    sleeper = subprocess.Popen(
+        ["sh", "-c", "trap : USR1; echo up; while :; do sleep 1; done"],
+        stdout=subprocess.PIPE,
+        env={"NODE_OPTIONS": "--disable-sigusr1" if where == "environment" else "", "PATH": os.environ["PATH"]},
+    )
+    try:
+        assert sleeper.stdout
+        sleeper.stdout.readline()
+        process = Process.read(sleeper.pid)
+        assert process
+        words = ("node", "--disable-sigusr1", "x.js") if where == "options" else ("node", "x.js")
+        with pytest.raises(SquashError, match="was started with --disable-sigusr1"):
+            nodeport.check(replace(process, cmdline=words))
+    finally:
+        sleeper.kill()
+        sleeper.communicate()
