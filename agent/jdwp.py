@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from agent import jvm
+from agent import jvm, netdiag
 from agent.denied import denied
 from agent.process import Process
 from squash import procfs
@@ -125,16 +125,11 @@ def options(process: Process, *, ask: bool = True) -> Options:
 
 def listening(process: Process, options: Options, others: frozenset[Place] = frozenset()) -> list[Place]:
     """Where it may listen for a debugger now: `others` are sockets that are known to be something else."""
-    for table in ("tcp", "tcp6"):
-        found = procfs.listening(process.pid, [table]) - others
-        if options.port:
-            places = sorted(place for place in found if place[1] == options.port)[:1]
-        else:
-            # Java's own sockets speak IPv4 under addresses of IPv6; JDWP's do not.
-            places = sorted(place for place in found if _fits(options.host, place[0]))
-        if places:
-            return places
-    return []
+    found = netdiag.listening(process.pid) - others
+    if options.port:
+        return sorted(place for place in found if place[1] == options.port)[:1]
+    # Java's own sockets speak IPv4 under addresses of IPv6; JDWP's do not.
+    return sorted(place for place in found if _fits(options.host, place[0]))
 
 
 def open_to_all(process: Process, options: Options) -> bool:

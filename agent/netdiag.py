@@ -39,6 +39,12 @@ def sockets(pid: int, state: int, port: int = 0) -> list[TcpSocket]:
         return [one for one in found if one.state == state and port in (0, one.port)]
 
 
+def listening(pid: int) -> set[tuple[str, int]]:
+    """Host and port of each socket that this very process listens on. Raises OSError."""
+    own = procfs.socket_inodes(pid)
+    return {(each.host, each.port) for each in sockets(pid, LISTEN) if each.inode in own}
+
+
 def _ask(asking: socket.socket, family: int, state: int, port: int) -> Iterator[TcpSocket]:
     question = _QUESTION.pack(family, socket.IPPROTO_TCP, 0, 0, 1 << state, bytes(48))
     if port:

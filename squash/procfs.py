@@ -4,11 +4,12 @@ import contextlib
 import ipaddress
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
+_LISTENS = 10
 _EXITING = 0x4
 _MAPPED = "".join(f"{word:08X}" for word in struct.unpack("=3I", bytes(10) + b"\xff\xff"))
 
@@ -163,19 +164,15 @@ def namespace(pid: int, kind: str) -> str:
         return ""
 
 
-def listening(pid: int, tables: Iterable[str] = ("tcp", "tcp6")) -> set[tuple[str, int]]:
-    """Host and port of each TCP socket that this very process listens on, in its own network namespace.
+def listening(pid: int) -> set[tuple[str, int]]:
+    """Host and port of each TCP socket that this very process listens on, in its own network namespace."""
+    own = socket_inodes(pid)
+    return {(each.host, each.port) for each in tcp_sockets(pid) if each.state == _LISTENS and each.inode in own}
 
-    The kernel takes milliseconds for each of the tables, however few connections there are.
-    """
-    own = set(_open_files(pid))
-    found = set()
-    for table in tables:
-        for fields in _connections(f"{pid}/net/{table}"):
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in own:
-                host, _, port = fields[1].partition(":")
-                found.add((_from_table(host), int(port, 16)))
-    return found
+
+def socket_inodes(pid: int) -> set[int]:
+    """Of the sockets that a process has open; empty when it is gone or may not be looked at."""
+    return {int(name[8:-1]) for name in _open_files(pid) if name.startswith("socket:[")}
 
 
 def connected(pid: int, port: int) -> list[tuple[str, int]]:

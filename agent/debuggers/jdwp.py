@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agent import jdwp, jvm, netns
+from agent import jdwp, jvm, netdiag, netns
 from agent.debuggers import Target, attempt
 from agent.jdwp import Options, Place
 from agent.preflight.facts import Facts
@@ -35,8 +35,8 @@ LISTEN = 3.0
 """Seconds for the JVM to listen again when we have left; it takes some milliseconds."""
 BUSY = 0.5
 """Seconds after which another debugger, that may be just leaving, is taken for one that stays."""
-LOOK = 0.002
-"""Seconds between two looks whether it does: nothing tells."""
+LOOKS = (0.002, 0.05)
+"""Seconds between two looks whether it does, for nothing tells: at first, and at most; each time twice as long."""
 _CHECK = "jdwp"
 _log = Log("jdwp")
 
@@ -163,7 +163,7 @@ class Connection:
             await asyncio.wait({self._looking})
 
     async def _look_around(self) -> None:
-        self._others = frozenset(await asyncio.to_thread(procfs.listening, self.process.pid))
+        self._others = frozenset(await asyncio.to_thread(netdiag.listening, self.process.pid))
 
     def drop(self) -> None:
         """The JVM forgets this debugger, as soon as it has noticed."""
@@ -214,6 +214,8 @@ class JdwpServer:
         connection = self._connection
         if connection.ended.is_set():
             raise ConnectionError(f"process {connection.process.pid} is gone")
+        if connection.stream and connection.stream.reader.at_eof():
+            connection.drop()
         try:
             stream = connection.stream or await connection.open()
         except SquashError as error:
@@ -265,9 +267,10 @@ def _place(process: Process, options: Options, others: frozenset[Place], patienc
 
 def _awaited(process: Process, options: Options, others: frozenset[Place], patience: float) -> list[Place]:
     """Where the JVM may listen for a debugger, as soon as it does; empty after `patience` seconds. Blocks."""
-    deadline = time.monotonic() + patience
+    deadline, pause = time.monotonic() + patience, LOOKS[0]
     while not (found := jdwp.listening(process, options, others)) and time.monotonic() < deadline and process.alive:
-        time.sleep(LOOK)
+        time.sleep(pause)
+        pause = min(2 * pause, LOOKS[1])
     return found
 
 

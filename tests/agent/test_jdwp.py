@@ -27,6 +27,7 @@ from squash.errors import SquashError
 from squash.logs import Log
 from squash.reasons import Reason
 from squash.tasks import spawn
+from squash.tunnel import Guest
 from tests.agent.java import (
     ALL,
     EVENT_THREAD,
@@ -43,6 +44,7 @@ from tests.agent.java import (
     sleeps,
 )
 from tests.agent.native import until
+from tests.agent.targets import DEAF
 
 DISPOSE, SUSPEND, RESUME, EXIT = (1, 6), (1, 8), (1, 9), (1, 10)
 SET_VALUES = (16, 2)
@@ -163,6 +165,30 @@ async def test_a_breakpoint_in_a_class_that_is_not_loaded_yet(classes: Path, sho
             await client.hit()
             await client.vanish()
             assert await call == 10
+
+
+async def test_a_takeover_lets_run_what_the_first_one_had_stopped(classes: Path, short: Path) -> None:
+    with jvm(classes, JDWP) as running:
+        debugger = Java()
+        server = await debugger.attach(Target(running.process, short))
+        served = Session(server, "jdwp", Doors(short / "c.sock"), Log("test"), ORDINARY, DEAF)
+        await served.listen()
+        first = Debugger(await served.enter(Guest(client="ann@desk")))
+        await first.greet()
+        await first.stop_in_price()
+        call = spawn(running.price(3), "call")
+        await first.hit()
+        second = Debugger(await served.enter(Guest(client="bob@desk", takeover=True)))
+        async with asyncio.timeout(10):
+            assert await call == 21
+        await second.greet()
+        await second.stop_in_price()
+        await first.over()
+        await second.vanish()
+        await served.close()
+        await server.detach()
+        forget(debugger)
+        await runs(running)
 
 
 @pytest.mark.parametrize("policy", [EVENT_THREAD, ALL])

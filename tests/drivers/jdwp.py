@@ -16,7 +16,16 @@ COMPOSITE = (64, 100)
 BREAKPOINT, LOCATION_ONLY, EVENT_THREAD = 2, 7, 1
 _HEADER = struct.Struct(">IIBBB")
 _REPLY = 0x80
+THREAD_NOT_SUSPENDED = 13
 _INT = b"I"
+
+
+class JvmError(ClientError):
+    """The JVM answers with an error."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the JVM answers with error {code}")
+        self.code = code
 
 
 class Sizes(NamedTuple):
@@ -91,9 +100,17 @@ class JdwpClient:
         self._ask(RESUME)
 
     def stopped(self) -> str:
-        while not self._events:
-            self._hear()
-        event = self._words(self._events.popleft())
+        while True:
+            while not self._events:
+                self._hear()
+            try:
+                return self._looked(self._words(self._events.popleft()))
+            except JvmError as error:
+                # It ran into the breakpoint before the Resume that ended `begin`, and runs on by that.
+                if error.code != THREAD_NOT_SUSPENDED:
+                    raise
+
+    def _looked(self, event: Words) -> str:
         event.raw(5)
         kind, request = event.number(1), event.number()
         if (kind, request) != (BREAKPOINT, self._request):
@@ -175,7 +192,7 @@ class JdwpClient:
                 self._events.append(body)
             return None
         if error := high << 8 | low:
-            raise ClientError(f"the JVM answers with error {error}")
+            raise JvmError(error)
         if number != self._number:
             raise ClientError(f"a reply to {number} in place of {self._number}")
         return body

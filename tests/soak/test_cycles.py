@@ -19,7 +19,7 @@ WARM = rounds(1, 20)
 """Cycles after which a process has loaded what it keeps of its debugger."""
 
 
-READY = ("python", "cpp")
+READY = ("python", "cpp", "java")
 
 
 @pytest.mark.parametrize("language", [LANGUAGES[name] for name in READY], ids=READY)
@@ -29,6 +29,8 @@ async def test_a_debugger_comes_and_goes(language: Language, tmp_path: Path) -> 
         cycles = await asyncio.to_thread(Cycles, world, language, command, spot)
         try:
             await asyncio.to_thread(cycles.first)
+            async with cycles.traffic() as warm:  # a runtime makes threads and descriptors for its first callers
+                await asyncio.to_thread(eventually, lambda: warm.right, lambda right: right >= RATE)
             before, files = await asyncio.to_thread(cycles.look), cycles.agent_files()
             async with cycles.traffic() as stream:
                 for number in range(CYCLES):
