@@ -7,7 +7,7 @@ COPY requirements/go.txt ./
 RUN python3 -m venv /venv && /venv/bin/pip install --quiet --no-cache-dir --require-hashes -r go.txt
 COPY demo/services/shipping.go ./
 # Not optimised, so that every variable can be seen; delve works without that as well.
-RUN CGO_ENABLED=0 GOTOOLCHAIN=local GO111MODULE=off /venv/bin/go build -gcflags="-N -l" -o /shipping shipping.go
+RUN CGO_ENABLED=0 GOTOOLCHAIN=local GO111MODULE=off /venv/bin/go build -gcflags="all=-N -l" -o /shipping shipping.go
 
 FROM scratch
 COPY --from=build /shipping /shipping

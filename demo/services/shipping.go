@@ -33,8 +33,10 @@ type quote struct {
 
 // How many parcels this many grams take.
 func parcels(weight int) int {
-	full := weight / parcelWeight
-	count := full + 1
+	count := 1
+	for rest := weight; rest >= parcelWeight; rest -= parcelWeight {
+		count++
+	}
 	return count
 }
 
