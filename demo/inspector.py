@@ -1,5 +1,6 @@
 """A small client of Node's inspector protocol, as Chrome DevTools and editors speak it."""
 
+import contextlib
 import json
 import urllib.request
 from collections import deque
@@ -23,7 +24,10 @@ class Inspector:
         with urllib.request.urlopen(f"http://{address}/json/list", timeout=timeout) as answer:
             url = json.load(answer)[0]["webSocketDebuggerUrl"]
         self._timeout = timeout
-        self._line = connect(url, compression=None, max_size=None, open_timeout=timeout, proxy=None)
+        with contextlib.ExitStack() as ends:
+            line = connect(url, compression=None, max_size=None, open_timeout=timeout, proxy=None)
+            self._line = ends.enter_context(line)
+            self._ends = ends.pop_all()
         self._number = 0
         self._events: deque[Json] = deque()
 
@@ -33,7 +37,7 @@ class Inspector:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._line.close()
+        self._ends.close()
 
     def ask(self, method: str, **parameters: Any) -> Json:
         """Sends a request and returns its result. Raises InspectorError."""
