@@ -181,7 +181,7 @@ class DelveRpc(Interpreter):
         self._last += 1
         raw = _request(method, given, self._last)
         self._open[self._last] = _Request(raw)
-        flow.server.append(raw)
+        flow.server.append(raw + b"\n")
         return self._last
 
     # -- delve to client ----------------------------------------------------------------------------
@@ -305,7 +305,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _request(method: str, given: Any, number: Id) -> bytes:
-    return bytes(_encode({"method": SERVICE + method, "params": [given], "id": number})) + b"\n"
+    return bytes(_encode({"method": SERVICE + method, "params": [given], "id": number}))
 
 
 def _error(number: Id, reason: Reason, words: str) -> bytes:

@@ -192,8 +192,9 @@ class _App:
         except LostError:
             pass  # what broke is told below
         finally:
-            await _see_through(self._session.leave(kill=kill))
+            # Before we leave: some debug servers say then that they have ended.
             stage = debuggee.stage
+            await _see_through(self._session.leave(kill=kill))
             broken = await _see_through(link.close())
             reading.cancel()
         if stage is Stage.LOST:
