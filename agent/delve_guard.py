@@ -5,12 +5,12 @@ its breakpoints and detaches. Killed, it leaves breakpoints behind, of which the
 is held back at its end (agent.tracee) until the code is again what stands in the executable (agent.traps). Should the
 guard itself be killed, the kernel sends delve the SIGINT.
 
-Run with standard input a line to the agent, whose end means: leave. Says on standard error `attached PID`, with delve's
-pid, or why not, and at the end what went wrong if something did. Imports the standard library only.
+Started by agent.delve_start, with standard input a line to the agent, whose end means: leave. Says on standard error
+`attached PID`, with delve's pid, or why not, and at the end what went wrong if something did. Imports the standard
+library only.
 """
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -22,11 +22,6 @@ from agent import rescue, traps
 from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, Who, outlive, say
 from agent.tracee import Tracee
 
-UNIX, NETWORK = "unix", "network"
-"""Where delve listens: on a unix socket; on a port of a network that has nobody else in it."""
-PORT = 2345
-"""In that network every port is free."""
-SOCKET = "delve.sock"
 ATTACH = 5.0
 """Seconds for delve to trace the process."""
 LOOK = 2
@@ -35,8 +30,6 @@ HINT = 1.0
 """Seconds for delve to notice that its client has hung up, before it is sent SIGINT."""
 LIMIT = 4.0
 """Seconds for delve to leave, before it is killed."""
-_SET_PDEATHSIG = 1
-_NEWNET = 0x40000000
 
 
 class LostError(Exception):
@@ -44,19 +37,18 @@ class LostError(Exception):
 
 
 class Guard:
-    def __init__(self, pid: int, path: Path, delve: str, way: str) -> None:
+    def __init__(self, pid: int, path: Path, delve: int, said: int) -> None:
         target, guard = Who.of(pid), Who.of(os.getpid())
         if target is None or guard is None:
             raise LostError(f"process {pid} is gone")
         self._path = path
-        self._notes = Notes(target, guard, rescue.stopped(pid))
+        server = Who.of(delve) or Who(delve, 0)
+        self._notes = Notes(target, guard, rescue.stopped(pid), server)
         self._notes.save(path)
         self._woken = _signals()
-        delve_pid, self._said = spawn(delve, pid, path.parent, way)
-        self._handle = os.pidfd_open(delve_pid)
-        self._notes = self._notes._replace(server=Who.of(delve_pid) or Who(delve_pid, 0))
-        self._notes.save(path)
-        self._delve = delve_pid
+        self._handle = os.pidfd_open(delve)
+        self._delve = delve
+        self._said = said
         self._words = b""
         self._tracee: Tracee | None = None
         self._leaving = False
@@ -200,54 +192,6 @@ def _signals() -> int:
     return heard
 
 
-def spawn(delve: str, pid: int, directory: Path, way: str) -> tuple[int, int]:
-    """Starts it; its pid, and a descriptor of all that it says."""
-    ours, theirs = os.pipe()
-    door = directory / SOCKET
-    door.unlink(missing_ok=True)
-    listen = f"unix:{door}" if way == UNIX else f"127.0.0.1:{PORT}"
-    # Not continuing by itself: a fast client would race with it. Versions that it does not know mostly work.
-    options = ["--headless", "--api-version=2", "--check-go-version=false", f"--listen={listen}"]
-    # It writes a file of its settings where it finds none.
-    environment = {**os.environ, "XDG_CONFIG_HOME": str(directory), "HOME": str(directory)}
-    libc = ctypes.CDLL(None, use_errno=True)
-    guard = os.getpid()
-    child = os.fork()
-    if child:
-        os.close(theirs)
-        return child, ours
-    try:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(theirs, 1)
-        os.dup2(theirs, 2)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        libc.prctl(_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
-        if os.getppid() != guard:
-            os._exit(REFUSED)
-        if way == NETWORK:
-            _own_network(libc)
-        os.execve(delve, [delve, "attach", str(pid), *options], environment)  # noqa: S606 - there is no shell to want
-    except OSError as error:
-        os.write(2, f"{delve} could not be started: {error}\n".encode())
-    os._exit(127)
-
-
-def _own_network(libc: ctypes.CDLL) -> None:
-    """Moves this process into a network namespace of its own, with a loopback (netdevice(7)). Raises OSError."""
-    import fcntl  # noqa: PLC0415 - a part of the start of every session that few need
-    import socket  # noqa: PLC0415
-    import struct  # noqa: PLC0415
-
-    if libc.unshare(_NEWNET) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"a network of its own: {os.strerror(number)}")
-    get_flags, set_flags, up = 0x8913, 0x8914, 1
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
-        name, flags = struct.unpack("16sh14x", fcntl.ioctl(line, get_flags, struct.pack("16s16x", b"lo")))
-        fcntl.ioctl(line, set_flags, struct.pack("16sh14x", name, flags | up))
-
-
 def succeed(path: Path, limit: float) -> bool:
     """Ends what a killed guard left, by its notes; whether the process is free. Blocks, about `limit` seconds."""
     notes = Notes.load(path)
@@ -266,13 +210,14 @@ def succeed(path: Path, limit: float) -> bool:
     return free
 
 
-def main() -> None:
-    """Arguments: the pid, the path for the notes, the program delve, the way it listens; then names of terms."""
-    outlive()
-    pid, notes, delve, way, *_ = sys.argv[1:]
+def look_after(pid: int, path: Path, delve: int, said: int) -> None:
+    """Ends this process when the process of that pid is free of that delve. `said`: a descriptor of what delve says."""
+    outlive(said)
     try:
-        guard = Guard(int(pid), Path(notes), delve, way)
+        guard = Guard(pid, path, delve, said)
     except (LostError, OSError) as error:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(delve, signal.SIGTERM)
         say(str(error))
         sys.exit(REFUSED)
     sys.exit(guard.run())

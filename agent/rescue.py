@@ -85,12 +85,16 @@ class Notes(NamedTuple):
             return None
 
 
-def outlive() -> None:
-    """To be called by a guard before anything else: what ends a service must not come between it and a release."""
+def outlive(keep: int = 2) -> None:
+    """To be called by a guard before anything else: what ends a service must not come between it and a release.
+
+    Descriptors beyond the usual ones are closed, but for `keep`.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # What the agent may have let through must not live on in the debugger, where it would hide the end of a pipe.
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(3, keep)
+    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def say(words: str) -> None:

@@ -12,7 +12,7 @@ from bench import floors
 from bench.measure import BenchError, Effort, Measurement, Tell, middle
 from demo.caller import Request
 from demo.shop import PRICING, SERVICES, STOCK_PROGRAM
-from demo.world import Child, World
+from demo.world import ROOT, Child, World
 from squash.client import Client, create_request, delete_attachment, get_attachment, get_request
 from squash.model import DebugAttachment, DebugRequest, HoldUntil, Outcome, RequestSpec, State
 from squash.procfs import status
@@ -22,6 +22,7 @@ LIMIT = 30.0
 """Seconds for whatever is waited for."""
 LEDGER = SERVICES / "Ledger.java"
 PROMOTION = SERVICES / "promotion.js"
+GOPHER = ROOT / "build/delve/service"
 ALONE = "bench-floor"
 """The pod of the processes that the stock tools attach to."""
 
@@ -90,6 +91,7 @@ def measure(effort: Effort, tell: Tell) -> Iterator[Measurement]:
         with world.client() as client, floors.no_adapters(ALONE, world.namespace):
             yield from _debugpy(client, pricing, turns, tell)
             yield from _gdb(client, stock, turns, tell)
+            yield from _delve(client, world, turns, tell)
             yield from _java(client, world, turns, tell)
             yield from _node(client, world, turns, tell)
 
@@ -167,6 +169,26 @@ def _node(client: Client, world: World, turns: int, tell: Tell) -> Iterator[Meas
             floor.append(alone)
     yield middle("attach.node_ms", "ms", ours)
     yield middle("attach.node_floor_ms", "ms", floor)
+
+
+def _delve(client: Client, world: World, turns: int, tell: Tell) -> Iterator[Measurement]:
+    pod = Pod(world, "gopher", [str(GOPHER)], "/price?amount=2")
+    ours, connect, floor = [], [], []
+    for turn in _turns(turns, "delve", tell):
+        pod.renew()
+        attached = pod.attach(client)
+        address = (attached.attachment.status.debug_server_address or "").removeprefix("unix:")
+        asked = floors.delve_breakpoint(socket.AF_UNIX, address) * 1000
+        _free(pod.service.pid)
+        pod.detach(client, attached)
+        alone = _floor(pod, floors.delve)
+        if turn:
+            ours.append(attached.whole - attached.until_claimed + asked)
+            connect.append(asked)
+            floor.append(alone)
+    yield middle("attach.delve_ms", "ms", ours)
+    yield middle("attach.delve_connect_ms", "ms", connect)
+    yield middle("attach.delve_floor_ms", "ms", floor)
 
 
 def _turns(number: int, name: str, tell: Tell) -> Iterator[int]:

@@ -187,6 +187,15 @@ ROWS = (
     Row("attach.gdb_connect_ms", "after it, from a client's connect until gdbserver's first answer"),
     Row("attach.gdb_break_floor_ms", "stock `gdb -p PID` until its breakpoint is set"),
     Row(
+        "attach.delve_ms",
+        "from the agent's claim until a client has set a breakpoint, Go: the attach, then connect_ms",
+        Bar(Side.AT_MOST, 40, of="attach.delve_floor_ms"),
+    ),
+    Row(
+        "attach.delve_connect_ms", "from a client's connect until its breakpoint is set: until then nothing is stopped"
+    ),
+    Row("attach.delve_floor_ms", "stock `dlv attach PID --headless` until a client's breakpoint is set"),
+    Row(
         "attach.jdwp_ms",
         "from the agent's claim until a client can set a breakpoint, for a JVM whose JDWP listens",
         Bar(Side.AT_MOST, 40, of="attach.jdwp_floor_ms"),

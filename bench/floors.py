@@ -190,6 +190,46 @@ def _dial(family: socket.AddressFamily, address: str | tuple[str, int]) -> socke
     return made
 
 
+def delve(target: Child) -> float:
+    """Seconds from starting `dlv attach PID --headless` until a client has set a breakpoint."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ["--headless", "--api-version=2", f"--listen=127.0.0.1:{port}"]
+    begun = time.monotonic()
+    with subprocess.Popen(
+        ["dlv", "attach", str(target.pid), *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout
+        try:
+            # It says so before it attaches, and serves afterwards.
+            if b"listening" not in process.stdout.readline():
+                raise BenchError("delve does not listen")
+            delve_breakpoint(socket.AF_INET, ("127.0.0.1", port))
+            return time.monotonic() - begun
+        finally:
+            process.kill()
+
+
+def delve_breakpoint(family: socket.AddressFamily, address: str | tuple[str, int]) -> float:
+    """Seconds from a client's connect until delve has set its breakpoint. It hangs up without letting go on."""
+    wanted = {"Breakpoint": {"functionName": "main.price", "line": -1}}
+    question = {"method": "RPCServer.CreateBreakpoint", "params": [wanted], "id": 1}
+    with socket.socket(family) as client:
+        client.settimeout(LIMIT)
+        begun = time.monotonic()
+        client.connect(address)
+        client.sendall(json.dumps(question).encode())
+        found = b""
+        while not found.endswith(b"\n"):
+            if not (data := client.recv(65_536)):
+                raise BenchError(f"delve hung up: {found!r}")
+            found += data
+        took = time.monotonic() - begun
+    if b'"error":null' not in found:
+        raise BenchError(f"delve did not set a breakpoint: {found!r}")
+    return took
+
+
 def first_answer(descriptor: int) -> bytes:
     """The first packet that comes, whole. Raises BenchError when none does."""
     found = b""

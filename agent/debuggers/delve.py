@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from agent import delve_guard, netns
 from agent.debuggers import Target, attempt
 from agent.debuggers.gdb import check
-from agent.delve_guard import NETWORK, PORT, SOCKET, UNIX
+from agent.delve_start import NETWORK, PORT, SOCKET, UNIX
 from agent.gobinary import GoProgram
 from agent.guarded import GUARD, NOTES, Guarded, await_guard
 from agent.preflight.facts import Facts
@@ -134,7 +134,7 @@ class Delve:
 class DelveServer(Guarded):
     """One process's debug server. Client and delve talk directly; the guard stands beside."""
 
-    module = "agent.delve_guard"
+    module = "agent.delve_start"
 
     def __init__(self, target: Target, path: str, way: str) -> None:
         super().__init__(target.process, target.directory, Log("delve", pid=target.process.pid))

@@ -78,7 +78,7 @@ class GoService:
     @property
     def process(self) -> Process:
         found = Process.read(self.child.pid)
-        assert found
+        assert found, f"it ended with {self.child.poll()}"
         return found
 
     @property
@@ -116,14 +116,14 @@ class GoService:
         return [pid for pid in procfs.pids() if self._is_debugger(pid)]
 
     def guard(self) -> int:
-        return next(pid for pid in self.debuggers() if "agent.delve_guard" in _words(pid))
+        return next(pid for pid in self.debuggers() if "agent.delve_start" in _words(pid))
 
     def delve(self) -> int:
-        return next(pid for pid in self.debuggers() if "agent.delve_guard" not in _words(pid))
+        return next(pid for pid in self.debuggers() if "agent.delve_start" not in _words(pid))
 
     def _is_debugger(self, pid: int) -> bool:
         words = _words(pid)
-        return f"\0{self.pid}\0" in words and ("agent.delve_guard" in words or "\0attach\0" in words)
+        return f"\0{self.pid}\0" in words and ("agent.delve_start" in words or "\0attach\0" in words)
 
 
 def _words(pid: int) -> str:

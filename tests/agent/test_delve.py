@@ -13,7 +13,7 @@ from agent.debuggers import choose
 from agent.debuggers.debugpy import Debugpy
 from agent.debuggers.delve import Delve, DelveServer, Installed, judge
 from agent.debuggers.gdb import Gdb
-from agent.delve_guard import NETWORK, UNIX
+from agent.delve_start import NETWORK, UNIX
 from agent.gobinary import GoProgram
 from agent.preflight.finding import refusal, warnings
 from agent.preflight.run import examine

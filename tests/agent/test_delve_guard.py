@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,13 @@ async def over(request: asyncio.Task[int] | None, running: GoService) -> None:
     await until(lambda: not running.debuggers())
 
 
+async def freeze(pid: int) -> None:
+    """Returns when every thread stands."""
+    os.kill(pid, signal.SIGSTOP)
+    tasks = Path(f"/proc/{pid}/task")
+    await until(lambda: all(re.search(r"\) [Tt] ", (task / "stat").read_text()) for task in tasks.iterdir()))
+
+
 @pytest.mark.parametrize("phase", PHASES)
 async def test_the_client_vanishes(running: GoService, server: DelveServer, phase: str) -> None:
     client = Rpc(await server.connect())
@@ -100,7 +108,7 @@ async def test_the_guard_is_killed(running: GoService, server: DelveServer, phas
 async def test_delve_hangs(running: GoService, server: DelveServer, phase: str) -> None:
     client = Rpc(await server.connect())
     request = await reach(phase, client, running)
-    os.kill(running.delve(), signal.SIGSTOP)
+    await freeze(running.delve())
     await client.stream.close()
     await server.disconnected()
     await over(request, running)
@@ -170,8 +178,8 @@ async def test_agent_and_guard_are_killed(running: GoService, phase: str) -> Non
 
 async def test_the_next_agent_recovers_from_a_delve_that_hangs(running: GoService) -> None:
     agent, request = await stand_in(running, "running")
+    await freeze(running.delve())
     os.kill(running.guard(), signal.SIGSTOP)
-    os.kill(running.delve(), signal.SIGSTOP)
     agent.kill()
     os.kill(running.guard(), signal.SIGKILL)
     await agent.wait()

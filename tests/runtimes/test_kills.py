@@ -32,7 +32,7 @@ CASES = [
     ("cpp", "agent.guard"),
     ("go", "agent"),
     ("go", "tracer"),
-    ("go", "agent.delve_guard"),
+    ("go", "agent.delve_start"),
     ("node", "agent"),
     ("java", "agent"),
 ]
