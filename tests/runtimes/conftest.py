@@ -1,5 +1,6 @@
 """One containerd and one Docker engine for all tests of a worker, and the images that they run."""
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from demo.world import World
+from squash import procfs
 from tests.drivers.languages import LANGUAGES
 from tests.runtimes import containerd, engine, images
 from tests.runtimes.cells import Table
@@ -103,7 +105,23 @@ def service_containers(docker_engine: Engine, wares: dict[str, Ware], archive: P
 
 
 @pytest.fixture(scope="session")
-def table(runtime: Containerd) -> Iterator[Table]:
+def apart() -> None:
+    """Of the ports of a whole machine nobody knows why they come and go."""
+    own = procfs.namespace(os.getpid(), "net") != procfs.namespace(1, "net")
+    assert own, "run by `make runtimes`, or by scripts/apart: this takes a network namespace of its own"
+
+
+@pytest.fixture(scope="session")
+def table(apart: None, runtime: Containerd) -> Iterator[Table]:
+    with World("sq") as world:
+        made = Table(world, "cri", "--runtime-socket", str(runtime.socket))
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def shaken(apart: None, runtime: Containerd) -> Iterator[Table]:
+    """Another one, in which agents are killed and containers vanish."""
     with World("sq") as world:
         made = Table(world, "cri", "--runtime-socket", str(runtime.socket))
         yield made
@@ -111,7 +129,7 @@ def table(runtime: Containerd) -> Iterator[Table]:
 
 
 @pytest.fixture(scope="session")
-def docker_table(docker_engine: Engine) -> Iterator[Table]:
+def docker_table(apart: None, docker_engine: Engine) -> Iterator[Table]:
     with World("sq") as world:
         made = Table(world, "docker", "--docker-host", docker_engine.host)
         yield made

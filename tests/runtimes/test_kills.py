@@ -6,19 +6,16 @@ Within 10 s the service runs untraced and answers; and when the agent is back, n
 import os
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from demo.world import World
 from squash.calls import delete_attachment
 from squash.model import State
 from tests import drivers
 from tests.drivers.languages import NUMBER, USUAL, ask
 from tests.eventually import eventually
 from tests.runtimes.cells import Kind, Running, Table
-from tests.runtimes.containerd import Containerd
 from tests.runtimes.facts import helpers, settled
 from tests.runtimes.pods import ServicePods
 
@@ -37,15 +34,6 @@ CASES = [
     ("java", "agent"),
 ]
 """The tracer is gdbserver, or delve. The other three debuggers are in the process: nobody can kill them alone."""
-
-
-@pytest.fixture(scope="module")
-def shaken(runtime: Containerd) -> Iterator[Table]:
-    """A table whose agent is killed again and again."""
-    with World("sq") as world:
-        made = Table(world, "cri", "--runtime-socket", str(runtime.socket))
-        yield made
-        made.close()
 
 
 @pytest.mark.parametrize("moment", ["ready", "stopped"])

@@ -4,12 +4,10 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from demo.world import World
 from squash.calls import delete_attachment, get_attachment
 from squash.model import AttachmentStatus, Phase, State
 from squash.reasons import Reason
@@ -17,7 +15,6 @@ from tests import drivers
 from tests.drivers.languages import LANGUAGES, ask
 from tests.eventually import eventually
 from tests.runtimes.cells import Kind, Table
-from tests.runtimes.containerd import Containerd
 from tests.runtimes.facts import helpers
 from tests.runtimes.pods import ServicePods
 
@@ -25,14 +22,6 @@ pytestmark = pytest.mark.timeout(600)
 ROUNDS = 6
 LATEST = 0.4
 """Seconds from the wish for a debugger to the end of the container: longer than an attach takes as a rule."""
-
-
-@pytest.fixture(scope="module")
-def shaken(runtime: Containerd) -> Iterator[Table]:
-    with World("sq") as world:
-        made = Table(world, "cri", "--runtime-socket", str(runtime.socket))
-        yield made
-        made.close()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
