@@ -101,7 +101,9 @@ def _unsuited(process: Process, name: str, debuggers: Sequence[Debugger]) -> Squ
 
 def _serving(claims: Sequence[Claim]) -> Sequence[Claim]:
     """Without those that serve nothing themselves, as long as others suit that do."""
-    parents = {claim.process.ppid for claim in claims if claim.height >= 0}
+    heights = {claim.process.pid: claim.height for claim in claims}
+    # Helpers that a server starts, such as a shell, are no workers.
+    parents = {claim.process.ppid for claim in claims if claim.height >= heights.get(claim.process.ppid, 0.0)}
     left = [claim for claim in claims if not _names(claim.process) & SUPERVISORS]
     left = [claim for claim in left if claim.process.pid not in parents or not _is_master(claim.process)]
     return left if any(claim.height >= 0 for claim in left) else claims

@@ -6,7 +6,6 @@ the caller keeps the changes, so that what cannot be kept never happened. Refusa
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 from msgspec.structs import replace
 
@@ -14,7 +13,9 @@ from coordinator import lifecycle
 from coordinator.deadlines import Deadlines
 from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
 from coordinator.leases import Lost
+from coordinator.meant import meant
 from coordinator.pending import OPEN, Pending
+from coordinator.unmatched import why_none
 from squash import images, trigger
 from squash.errors import ApiError
 from squash.model import (
@@ -22,19 +23,15 @@ from squash.model import (
     AttachmentSpec,
     DebugAttachment,
     DebugRequest,
-    Failure,
-    HeldRequest,
     Metadata,
     Phase,
+    RequestSpec,
     RequestStatus,
     State,
     Trigger,
 )
 from squash.reasons import Reason
 
-_SHOWN = 5
-_LOOKED_AT = 50
-"""Debug requests that an explanation is made from, however many wait."""
 _BATCH = 1_000
 
 
@@ -308,7 +305,7 @@ class Board:
             _keys(spec),
             spec.debugger or OPEN,
             spec.process_name or OPEN,
-            lambda name: self._usable(name, now) and _meant(self._requests[name], spec),
+            lambda name: self._usable(name, now) and meant(self._requests[name], spec),
             _namespace(spec),
             spec.trigger or Trigger.MARK,
         )
@@ -333,29 +330,13 @@ class Board:
         return expiry if lease is None else min(expiry, lease)
 
     def _why_none(self, spec: AttachmentSpec, now: float) -> str:
-        others = []
-        for name in self._pending.of_image(_keys(spec), spec.trigger or Trigger.MARK):
-            if self._usable(name, now):
-                asked = self._requests[name].spec
-                others.append(_wish(asked.debugger, asked.process_name, asked.namespace))
-            if len(others) == _SHOWN:
-                break
-        of = f" of {spec.owner or 'nobody in particular'}" if spec.ticket_id else ""
-        message = f"no debug request{of} waits for image {spec.image!r}"
-        if not others:
-            near = ", ".join(self._near(spec, now))
-            return f"{message}, which the container runs; requests are pending for {near}" if near else message
-        own = _wish(spec.debugger, spec.process_name, _namespace(spec))
-        return f"{message} with {own}; those that wait for it ask for {', '.join(dict.fromkeys(others))}"
+        kind = spec.trigger or Trigger.MARK
+        same = self._pending.of_image(_keys(spec), kind)
+        near = self._pending.of_repository(images.repository(spec.image or ""), kind)
+        return why_none(spec, self._specs(same, now), self._specs(near, now))
 
-    def _near(self, spec: AttachmentSpec, now: float) -> list[str]:
-        """The images of the same repository that debug requests wait for: most often another tag was meant."""
-        found: dict[str, None] = {}
-        of_repository = self._pending.of_repository(images.repository(spec.image or ""), spec.trigger or Trigger.MARK)
-        for name in islice(of_repository, _LOOKED_AT):
-            if self._usable(name, now) and len(found) < _SHOWN:
-                found[self._requests[name].spec.image] = None
-        return list(found)
+    def _specs(self, names: Iterable[str], now: float) -> Iterator[RequestSpec]:
+        return (self._requests[name].spec for name in names if self._usable(name, now))
 
     def _withdrawal(self, name: str, now: float, message: str) -> Iterator[Change]:
         request = self._requests[name]
@@ -389,27 +370,6 @@ def _regroup(groups: dict[str, dict[str, None]], group: str | None, name: str, t
             del groups[group]
 
 
-def _meant(request: DebugRequest, spec: AttachmentSpec) -> bool:
-    """A request held with a ticket is for a debug request of the ticket's developer, or for the one that it names.
-
-    A ticket without a developer is for debug requests without an owner.
-    """
-    if spec.trigger not in (None, Trigger.MARK):
-        return _set_off(request, spec)
-    if spec.ticket_id is None:
-        return True
-    named = spec.debug_request == request.name
-    return (named or spec.debug_request is None) and request.spec.owner in (
-        (None, spec.owner) if named else (spec.owner,)
-    )
-
-
-def _set_off(request: DebugRequest, spec: AttachmentSpec) -> bool:
-    """Whether the answer that made a request be held is what the debug request waits for."""
-    held = spec.held or HeldRequest()
-    return trigger.misfit(request.spec, held.method or "", held.path or "", spec.failure or Failure()) is None
-
-
 def _namespace(spec: AttachmentSpec) -> str:
     """The container's namespace, on platforms that have them."""
     found = spec.attachment.get("namespace")
@@ -418,10 +378,6 @@ def _namespace(spec: AttachmentSpec) -> str:
 
 def _keys(spec: AttachmentSpec) -> frozenset[str]:
     return images.keys(spec.image or "", spec.images or ())
-
-
-def _wish(debugger: str | None, process_name: str | None, namespace: str | None) -> str:
-    return f"debugger {debugger or 'any'}, process {process_name or 'any'}, namespace {namespace or 'any'}"
 
 
 def _short(name: str) -> str:

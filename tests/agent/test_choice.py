@@ -168,6 +168,11 @@ def test_what_starts_services_is_left_for_what_serves(processes: list[Process], 
     assert (found.process, found.why) == (expected, why)
 
 
+def test_what_a_server_starts_besides_is_no_worker() -> None:
+    helper = child(24, MASTER, "sh", "sh", "-c", "true")
+    assert pick([MASTER, helper], ALL, wanted()).process is MASTER
+
+
 def test_a_name_chooses_a_supervisor_all_the_same() -> None:
     worker = child(20, SUPERVISORD, "python3", "python3", "a.py")
     found = pick([SUPERVISORD, worker], ALL, wanted(name="supervisord"))
