@@ -19,7 +19,9 @@ WARM = rounds(1, 20)
 """Cycles after which a process has loaded what it keeps of its debugger."""
 
 
-READY = ("python", "cpp", "java")
+READY = ("python", "cpp", "java", "node")
+PAGES = {"node": 40}
+"""Mappings by which a process may grow besides: V8 maps its heap in pages, and takes more as it is used."""
 
 
 @pytest.mark.parametrize("language", [LANGUAGES[name] for name in READY], ids=READY)
@@ -47,7 +49,7 @@ async def test_a_debugger_comes_and_goes(language: Language, tmp_path: Path) -> 
             said = f"{stream.sent} requests, slowest {stream.slowest:.2f} s; {grown} mappings, {fatter:.1f} MB more"
             sys.stdout.write(f"{language.name}: {CYCLES} cycles, {said}\n")
             assert stream.sent >= RATE or not WIDE
-            assert grown <= 10, said
+            assert grown <= 10 + PAGES.get(language.name, 0), said
             assert fatter <= 10, said
         finally:
             cycles.close()
