@@ -29,6 +29,7 @@ from bench import (
     holds,
     marked,
     memory,
+    python,
     report,
     resolve,
     tunnel,
@@ -51,6 +52,7 @@ SUBJECTS: dict[str, Subject] = {
     "memory": memory.measure,
     "resolve": resolve.measure,
     "attach": attach.measure,
+    "python": python.measure,
 }
 _FAILURES = (BenchError, StartError, SquashError, OSError, TimeoutError, subprocess.SubprocessError, ExceptionGroup)
 

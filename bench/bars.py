@@ -175,7 +175,17 @@ ROWS = (
     Row(
         "attach.debugpy_ms",
         "from sending the marked request until its attachment is attached, Python",
-        Bar(Side.AT_MOST, times=0.5, of="attach.debugpy_floor_ms"),
+        Bar(Side.AT_MOST, times=0.2, of="attach.debugpy_floor_ms"),
+    ),
+    Row(
+        "attach.debugpy_added_mb",
+        "by how much a Python in a container grows with a debugger in it, files in its /dev included",
+        Bar(Side.AT_MOST, 16),
+    ),
+    Row(
+        "python.after_detach_ratio",
+        "processor time of a request that computes, after a debugger was there, over that before",
+        Bar(Side.AT_MOST, 1.05),
     ),
     Row("attach.debugpy_floor_ms", "stock `python -m debugpy --listen … --pid …` until its port takes a client"),
     Row(
