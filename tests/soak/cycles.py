@@ -25,7 +25,7 @@ from squash.model import AttachmentSpec, DebugAttachment, State
 from squash.tasks import spawn
 from tests import drivers
 from tests.drivers import Spot
-from tests.drivers.languages import LOCAL, USUAL, Language
+from tests.drivers.languages import LOCAL, USUAL, Language, tools
 
 RATE = 50
 """Requests a second, evenly."""
@@ -91,7 +91,7 @@ class Cycles:
     def __init__(self, world: World, language: Language, command: list[str], spot: Spot) -> None:
         self._language, self._spot = language, spot
         world.coordinator()
-        self._agent = world.agent()
+        self._agent = world.agent(environment=tools())
         self._place = {"pod": "cycled", "namespace": world.namespace}
         self._runtime = world.directory / "agent"
         self._client: Client = world.client()
