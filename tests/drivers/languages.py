@@ -88,7 +88,10 @@ def compile_java(directory: Path) -> Path:
 
 def _java(directory: Path) -> list[str]:
     flag = f"{JDWP},address=127.0.0.1:0"
-    return ["java", "-XX:+UseSerialGC", flag, "-cp", str(compile_java(directory)), "Service"]
+    # All of its heap, and every thread of its compiler, from the start: so what else comes can be seen.
+    steady = ["-XX:+UseSerialGC", "-Xms32m", "-Xmx32m", "-XX:+AlwaysPreTouch", "-XX:TieredStopAtLevel=1"]
+    steady.append("-XX:-UseDynamicNumberOfCompilerThreads")
+    return ["java", *steady, flag, "-cp", str(compile_java(directory)), "Service"]
 
 
 _BUILDERS = {
