@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 
 import grpc
 
+from agent.containers import members
+from squash import procfs
 from squash.runtimes.cri import CONTAINER, NAMESPACE, POD
 from squash.runtimes.cri_protocol import SERVICE, Field, classes
+from tests.eventually import eventually
 
 OF_CONTAINER = 1
 """NamespaceMode: each container its own pid namespace, which is what a kubelet asks for."""
@@ -175,7 +178,10 @@ class Pod:
         mounts: Mapping[str, Path] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
     ) -> str:
-        """Starts a container; returns its id."""
+        """Starts a container; returns its id once its first process has been seen waiting for something.
+
+        Before that it may be runc still, or have no children yet.
+        """
         security: dict[str, Any] = {
             "namespace_options": {"pid": OF_CONTAINER},
             "run_as_user": {"value": limits.uid},
@@ -202,4 +208,12 @@ class Pod:
         made = self._kubelet.call("CreateContainer", pod_sandbox_id=self.id, config=config, sandbox_config=self._config)
         ident: str = made.container_id
         self._kubelet.call("StartContainer", container_id=ident)
+        assert eventually(lambda: _started(ident)), f"container {name} of {image} never came up"
         return ident
+
+
+def _started(ident: str) -> bool:
+    """True also when it has ended again."""
+    found = members.of_container(ident)
+    stat = procfs.stat(found[0].pid) if found else None
+    return stat is None or (stat.state == "S" and not stat.comm.startswith("runc"))
