@@ -12,7 +12,7 @@ from demo.world import ROOT, StartError
 
 START = 300.0
 """Seconds for all containers to be healthy, on a slow and busy machine."""
-BUILD = 1800.0
+BUILD = 3600.0
 """Seconds for all images, where nothing is cached."""
 LEAVE = 120.0
 
