@@ -1,11 +1,12 @@
 """Which process of a container is debugged, and with which debugger. Pure but for what debuggers look at to claim."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import PurePath
 from typing import NamedTuple
 
+from agent import netdiag
 from agent.debuggers import OTHER_NAMES, Debugger
 from agent.process import Process
 from squash.errors import SquashError
@@ -17,6 +18,9 @@ _SHOWN = 20
 _INTERPRETERS = re.compile(r"python|pypy|node|ruby|perl|php")
 _CODE = ("-c", "-e", "-p", "-r", "--eval", "--print")
 """What comes after them is code."""
+_TRACKER = re.compile(r"\b(resource|semaphore)_tracker import main\b")
+_FORK_SERVER = re.compile(r"\bmultiprocessing\.forkserver import main\b")
+"""In the command lines of what multiprocessing starts besides its workers; a fork server's workers keep its own."""
 _NAMED = 5
 """Processes that were not chosen and are named all the same."""
 SUPERVISORS = frozenset(
@@ -60,11 +64,25 @@ class AmbiguousError(SquashError):
         self.candidates = candidates
 
 
-def pick(processes: list[Process], debuggers: Mapping[str, Debugger], spec: AttachmentSpec) -> Choice:
+def _listens(process: Process) -> bool:
+    """Whether it has a socket on which connections come in, as far as that can be seen."""
+    try:
+        return bool(netdiag.listening(process.pid))
+    except OSError:
+        return False
+
+
+Listens = Callable[[Process], bool]
+
+
+def pick(
+    processes: list[Process], debuggers: Mapping[str, Debugger], spec: AttachmentSpec, listens: Listens = _listens
+) -> Choice:
     """The process to debug and the debugger for it. `processes` are the container's, oldest first.
 
     Of those that the spec allows by pid and name, the one that a debugger claims most, supervisors last; of equals the
-    oldest, or with `only_choice` none: AmbiguousError. Raises SquashError when nothing suits.
+    oldest that `listens`, or else the oldest, or with `only_choice` none: AmbiguousError. Raises SquashError when
+    nothing suits.
     """
     name = spec.debugger or ""
     name = name if name in debuggers else OTHER_NAMES.get(name, name)
@@ -74,13 +92,15 @@ def pick(processes: list[Process], debuggers: Mapping[str, Debugger], spec: Atta
     usable = [debuggers[name]] if name else list(debuggers.values())
     allowed = _allowed(processes, spec)
     claims = [_claim(process, usable) for process in allowed]
-    serving = claims if spec.pid or spec.process_name else _serving(claims)
+    serving = claims if spec.pid else _serving(claims, listens, named=bool(spec.process_name))
     best, highest, debugger = max(serving, key=lambda claim: claim.height)
     if highest < 0:
         raise _unsuited(best, name, usable)
     equals = [claim for claim in serving if claim.height == highest]
-    if spec.only_choice and len(equals) > 1:
-        raise AmbiguousError([_candidate(claim.process, claim.debugger) for claim in equals[:_SHOWN]])
+    if len(equals) > 1:
+        if spec.only_choice:
+            raise AmbiguousError([_candidate(claim.process, claim.debugger) for claim in equals[:_SHOWN]])
+        best, _, debugger = next((claim for claim in equals if listens(claim.process)), equals[0])
     return Choice(best, debugger, _why(best, debugger, claims, serving, len(processes), spec))
 
 
@@ -99,14 +119,44 @@ def _unsuited(process: Process, name: str, debuggers: Sequence[Debugger]) -> Squ
     return SquashError(Reason.NO_DEBUGGER_CLAIMS, f"none of {known} suits {what}")
 
 
-def _serving(claims: Sequence[Claim]) -> Sequence[Claim]:
-    """Without those that serve nothing themselves, as long as others suit that do."""
-    heights = {claim.process.pid: claim.height for claim in claims}
-    # Helpers that a server starts, such as a shell, are no workers.
-    parents = {claim.process.ppid for claim in claims if claim.height >= heights.get(claim.process.ppid, 0.0)}
-    left = [claim for claim in claims if not _names(claim.process) & SUPERVISORS]
-    left = [claim for claim in left if claim.process.pid not in parents or not _is_master(claim.process)]
+def _serving(claims: Sequence[Claim], listens: Listens, *, named: bool) -> Sequence[Claim]:
+    """Without those that serve nothing themselves, as long as others suit that do. `named`: by name they may all be."""
+    processes = {claim.process.pid: claim.process for claim in claims}
+    left = [claim for claim in claims if not _is_helper(claim.process, processes)]
+    if not named:
+        starters = _masters(left, processes, listens)
+        left = [
+            claim for claim in left if claim.process.pid not in starters and not _names(claim.process) & SUPERVISORS
+        ]
     return left if any(claim.height >= 0 for claim in left) else claims
+
+
+def _masters(claims: Sequence[Claim], processes: Mapping[int, Process], listens: Listens) -> set[int]:
+    """Pids of servers that leave the requests to their children."""
+    found = set()
+    for master in claims:
+        if _is_master(master.process):
+            children = [claim for claim in claims if _parent(claim.process, processes) == master.process.pid]
+            # Helpers that a server starts, such as a shell, are no workers; nor is what listens to nobody, if it does.
+            workers = [child.process for child in children if child.height >= master.height]
+            if workers and (not listens(master.process) or any(map(listens, workers))):
+                found.add(master.process.pid)
+    return found
+
+
+def _parent(process: Process, processes: Mapping[int, Process]) -> int:
+    """Who had it started: not the fork server, which was only the way."""
+    parent = processes.get(process.ppid)
+    return parent.ppid if parent and _is_helper(parent, processes) else process.ppid
+
+
+def _is_helper(process: Process, processes: Mapping[int, Process]) -> bool:
+    """Whether multiprocessing started it for itself: it never runs a line of the program."""
+    code = " ".join(process.cmdline)
+    if _FORK_SERVER.search(code):
+        parent = processes.get(process.ppid)
+        return not parent or not _FORK_SERVER.search(" ".join(parent.cmdline))
+    return bool(_TRACKER.search(code))
 
 
 def _is_master(process: Process) -> bool:
@@ -150,7 +200,8 @@ def _why(
     elif len(claims) == 1:
         why = f"the only one of {number} that is named {spec.process_name!r}"
     elif len(equals) > 1:
-        why = f"the oldest of {len(equals)} that suit equally; a request may as well reach another"
+        which = "the oldest" if best == equals[0].process else "the one that listens"
+        why = f"{which} of {len(equals)} that suit equally; a request may as well reach another"
     else:
         why = f"of {among} the one that suits best"
     others = [_other(claim, serving) for claim in claims if claim.process != best]
@@ -161,7 +212,8 @@ def _why(
 
 def _other(claim: Claim, serving: Sequence[Claim]) -> str:
     suits = f"suits {claim.height:g}" if claim.height >= 0 else "suits no debugger"
-    note = suits if claim in serving else "starts others"
+    note = "a helper" if _TRACKER.search(" ".join(claim.process.cmdline)) else "starts others"
+    note = suits if claim in serving else note
     return f"{claim.process.pid} ({_shown(claim.process)}, {note})"
 
 

@@ -1,10 +1,12 @@
 """Which process, which debugger: the choice alone."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from agent.choice import AmbiguousError, pick
+from agent import choice
+from agent.choice import AmbiguousError
 from agent.debuggers import DebugServer, Target
 from agent.preflight.facts import Facts
 from agent.preflight.finding import Finding
@@ -40,6 +42,10 @@ class Claims:
 
 def process(pid: int, comm: str, *cmdline: str) -> Process:
     return Process(pid, pid, 1, comm, f"/usr/bin/{comm}", cmdline or (comm,), 0, 0)
+
+
+pick = partial(choice.pick, listens=lambda process: False)
+"""These processes are made up: whoever has such a pid just now is not to be looked at."""
 
 
 def wanted(debugger: str = "", name: str = "", pid: int | None = None, only: bool = False) -> AttachmentSpec:
@@ -171,6 +177,39 @@ def test_what_starts_services_is_left_for_what_serves(processes: list[Process], 
 def test_what_a_server_starts_besides_is_no_worker() -> None:
     helper = child(24, MASTER, "sh", "sh", "-c", "true")
     assert pick([MASTER, helper], ALL, wanted()).process is MASTER
+
+
+UVICORN = process(60, "uvicorn", "/usr/bin/python3", "/usr/bin/uvicorn", "shop:app")
+TRACKER = child(61, UVICORN, "python3", "python3", "-c", "from multiprocessing.resource_tracker import main;main(4)")
+FORKS = child(62, UVICORN, "python3", "python3", "-c", "from multiprocessing.forkserver import main; main(7, 8)")
+SPAWNED = child(63, UVICORN, "python3", "python3", "-c", "from multiprocessing.spawn import spawn_main; spawn_main(9)")
+FORKED = child(64, FORKS, "python3", *FORKS.cmdline)
+SERVERS = {"debugpy": Claims("debugpy", uvicorn=0.9, python3=0.9)}
+
+
+@pytest.mark.parametrize(
+    ("processes", "listening", "expected"),
+    [
+        ([UVICORN, TRACKER], [], UVICORN),
+        ([UVICORN, TRACKER, FORKS], [UVICORN], UVICORN),
+        ([UVICORN, TRACKER, SPAWNED], [UVICORN, SPAWNED], SPAWNED),
+        ([UVICORN, TRACKER, SPAWNED], [], SPAWNED),
+        ([UVICORN, TRACKER, SPAWNED], [UVICORN], UVICORN),
+        ([UVICORN, TRACKER, FORKS, FORKED], [UVICORN, FORKED], FORKED),
+        ([PYTHON, WORKER], [WORKER], WORKER),
+        ([TRACKER], [], TRACKER),
+    ],
+)
+def test_a_worker_is_what_runs_the_program_and_best_what_listens(
+    processes: list[Process], listening: list[Process], expected: Process
+) -> None:
+    found = choice.pick(processes, SERVERS, wanted(), listens=listening.__contains__)
+    assert found.process is expected
+
+
+def test_a_name_finds_no_helper_of_multiprocessing() -> None:
+    assert pick([TRACKER, WORKER], SERVERS, wanted(name="python3")).process is WORKER
+    assert pick([TRACKER, WORKER], SERVERS, wanted(pid=61)).process is TRACKER
 
 
 def test_a_name_chooses_a_supervisor_all_the_same() -> None:

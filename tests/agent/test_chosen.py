@@ -2,7 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+from agent.choice import pick
+from agent.debuggers.debugpy import Debugpy
+from agent.process import Process
 from demo.world import BIN, World
 from squash import procfs
 from squash.calls import create_attachment, get_attachment
@@ -20,6 +24,11 @@ signal.pause()
 """
 DEAF = "print('shop ready on nothing', flush=True)\nwhile True: pow(7, 10 ** 8)\n"
 """It calculates for minutes without letting anybody else use the interpreter."""
+
+APP = """
+async def app(scope, receive, send):
+    pass
+"""
 
 
 def wanted(pod: str) -> DebugAttachment:
@@ -53,6 +62,25 @@ def test_the_oldest_worker_of_a_supervisor_is_taken_and_told(world: World) -> No
     )
     assert f"chose {status.choice}" in told.stdout
     assert told.stdout.index("chose process") < told.stdout.index("tried preflight") < told.stdout.index("tried ptrace")
+
+
+def test_a_worker_of_uvicorn_is_taken_and_no_helper_of_it(tmp_path: Path) -> None:
+    """The workers are not the oldest of its children: multiprocessing has started one for itself before."""
+    (tmp_path / "shopapp.py").write_text(APP)
+    argv = [sys.executable, "-m", "uvicorn", "shopapp:app", "--workers", "2", "--port", "0"]
+    with subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            said = (line for line in server.stderr if "Started server process" in line)
+            workers = {int(next(said).rpartition("[")[2].partition("]")[0]) for _ in range(2)}
+            found = [Process.read(pid) for pid in (server.pid, *sorted(procfs.children(server.pid)))]
+            assert len(found) > 1 + len(workers)
+            spec = AttachmentSpec(attachment={})
+            choice = pick([process for process in found if process], {"debugpy": Debugpy()}, spec)
+        finally:
+            server.terminate()
+            server.communicate()
+    assert choice.process.pid in workers, choice.why
 
 
 def test_a_container_that_is_started_again_before_the_attach(world: World) -> None:
