@@ -257,6 +257,7 @@ async def test_one_who_comes_between_two_clients_is_named(classes: Path, short: 
     with jvm(classes, f"{LISTENS},address={port}") as running:
         server = await Java().attach(Target(running.process, short))
         stream = await server.connect()
+        await until(lambda: not running.ports)
         stream.writer.transport.abort()
         await until(lambda: running.ports)
         with socket.create_connection(("127.0.0.1", port)) as other:
