@@ -14,7 +14,7 @@ START = 60.0
 
 
 class EngineError(Exception):
-    """The engine did not start; the message ends with the last lines of its log."""
+    """The engine did not start, or could not be cleared away; the message tells why."""
 
 
 @contextlib.contextmanager
@@ -33,23 +33,37 @@ def running(base: Path) -> Iterator[str]:
     notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notices.bind(str(base / "notify"))
     environment = {**os.environ, "NOTIFY_SOCKET": str(base / "notify")}
-    daemon: subprocess.Popen[bytes] | None = None
-    with (base / "log").open("wb") as log, contextlib.closing(notices):
+    with contextlib.ExitStack() as after:
+        # Whatever of this fails, the rest is still done.
+        after.callback(_clear, base)
+        after.enter_context(contextlib.closing(notices))
+        log = after.enter_context((base / "log").open("wb"))
+        _ip("link", "add", bridge, "type", "bridge")
+        after.callback(subprocess.run, ["ip", "link", "delete", bridge], check=False, capture_output=True)
+        _ip("addr", "add", f"{subnet}.1/25", "dev", bridge)
+        _ip("link", "set", bridge, "up")
         try:
-            _ip("link", "add", bridge, "type", "bridge")
-            _ip("addr", "add", f"{subnet}.1/25", "dev", bridge)
-            _ip("link", "set", bridge, "up")
             # A session of its own: Ctrl-C is for whoever uses it, and who then still needs it to clean up.
             daemon = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-            _wait_until_ready(notices, base)
-            yield f"unix://{base}/docker.sock"
-        finally:
-            if daemon:
-                daemon.terminate()
-                daemon.wait(START)
-            subprocess.run(["ip", "link", "delete", bridge], check=False, capture_output=True)
-            _unmount(base)
-            shutil.rmtree(base)
+        except FileNotFoundError as error:
+            raise _missing("dockerd") from error
+        after.callback(_end, daemon)
+        _wait_until_ready(notices, base)
+        yield f"unix://{base}/docker.sock"
+
+
+def _missing(program: str) -> EngineError:
+    return EngineError(f"{program} is not on PATH; as root: scripts/setup tools {program}")
+
+
+def _end(daemon: "subprocess.Popen[bytes]") -> None:
+    daemon.terminate()
+    try:
+        daemon.wait(START)
+    except subprocess.TimeoutExpired:
+        # Its containerd has asked the kernel to die with it.
+        daemon.kill()
+        daemon.wait()
 
 
 def _wait_until_ready(notices: socket.socket, base: Path) -> None:
@@ -63,10 +77,24 @@ def _wait_until_ready(notices: socket.socket, base: Path) -> None:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+    try:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise _missing("ip") from error
+    except subprocess.CalledProcessError as error:
+        raise EngineError(f"ip {' '.join(arguments)}: {error.stderr.strip()}") from error
 
 
-def _unmount(base: Path) -> None:
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if f" {base}/" in line]
-    for mount in reversed(mounts):
-        subprocess.run(["umount", mount], check=True)
+def _clear(base: Path) -> None:
+    """Raises EngineError when something stays mounted: what is in there may be somebody else's, and is left."""
+    for mount in reversed(_mounts(base)):
+        if subprocess.run(["umount", mount], check=False, capture_output=True).returncode:
+            # Somebody still uses it. So it is out of sight at once, and goes when they have gone.
+            subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
+    if left := _mounts(base):
+        raise EngineError(f"still mounted, so {base} stays: {', '.join(left)}")
+    shutil.rmtree(base)
+
+
+def _mounts(base: Path) -> list[str]:
+    return [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if f" {base}/" in line]

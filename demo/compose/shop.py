@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ START = 300.0
 BUILD = 3600.0
 """Seconds for all images, where nothing is cached."""
 LEAVE = 120.0
+_TOKEN = ("run", "--rm", "--no-deps", "-T", "--entrypoint", "cat", "squashctl", "/run/secrets/squash/token")
 
 
 class Shop:
@@ -68,10 +70,14 @@ class Shop:
 
     def token(self) -> str:
         """The developer's."""
-        told = self.run(
-            "run", "--rm", "--no-deps", "-T", "--entrypoint", "cat", "squashctl", "/run/secrets/squash/token"
-        )
-        return told.strip()
+        return self.run(*_TOKEN).strip()
+
+    def token_command(self) -> str:
+        """What a shell reads it by, so that it need not be shown."""
+        words = [*self._command, *_TOKEN]
+        if host := self._environment.get("DOCKER_HOST"):
+            words = ["env", f"DOCKER_HOST={host}", *words]
+        return shlex.join(words)
 
     def environment(self) -> dict[str, str]:
         """For squashctl on this machine, with the developer's token."""

@@ -78,7 +78,8 @@ class ComposeStory(Debugging):
             (
                 "In a second terminal ask for a debugger, here the console:",
                 f"export SQUASH_SERVER_URL={self._environment['SQUASH_SERVER_URL']}",
-                f"export SQUASH_TOKEN={self._environment['SQUASH_TOKEN']}",
+                # Not the token itself: it is good for a year, and what is printed may be kept.
+                f"export SQUASH_TOKEN=$({self.shop.token_command()})",
                 f"{BIN / 'squashctl'} debug image demo/pricing --console",
             ),
             ("In a third send the request:", f"curl -i -H {MARK}:1 '{url}'"),

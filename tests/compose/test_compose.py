@@ -94,6 +94,16 @@ def test_the_coordinator_wants_tokens_by_itself(
         assert coordinator.exec(["sh", "-c", f'[ "$(stat -c "%a %u" {file})" = "600 10001" ]'])[0] == 0
 
 
+def test_what_is_printed_reads_the_token_and_does_not_show_it(shop: Shop) -> None:
+    token = shop.token()
+    command = shop.token_command()
+    assert token
+    assert token not in command
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("DOCKER", "SQUASH"))}
+    read = subprocess.run(["sh", "-c", f"echo $({command})"], env=own, capture_output=True, text=True, check=True)
+    assert read.stdout == f"{token}\n"
+
+
 def test_all_but_agent_and_provision_have_no_capability(shop: Shop, docker_engine: Engine) -> None:
     for service, container in containers(docker_engine, shop.project).items():
         host = container.attrs["HostConfig"]
