@@ -63,7 +63,7 @@ class DebugServer(Protocol):
 class Debugger(Protocol):
     name: str
     protocol: str
-    """A key of `agent.protocols.PROTOCOLS`: `dap` (Debug Adapter Protocol) or `gdb` (GDB remote serial protocol)."""
+    """A key of `agent.protocols.PROTOCOLS`, such as `dap` (Debug Adapter Protocol) or `gdb` (its remote protocol)."""
     needs: Needs
     """What the preflight looks for before `attach` is called."""
 
