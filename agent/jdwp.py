@@ -1,15 +1,11 @@
 """The JDWP agent of a JVM: with which options it was started, and where it listens for a debugger."""
 
-import os
 import re
-import shlex
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Self
 
-from agent import jvm, netdiag
+from agent import jvm, jvmwords, netdiag
 from agent.denied import denied
 from agent.process import Process
 from squash import procfs
@@ -18,14 +14,11 @@ from squash.reasons import Reason
 
 Place = tuple[str, int]
 """Host and port."""
-VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 EVERYWHERE = frozenset({"*", "0.0.0.0", "::"})
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _AGENT = re.compile(r"(?:^|\s)(?:-agentlib:jdwp=|-Xrunjdwp:|-agentpath:\S*libjdwp\.so=)(\S+)")
 _LISTENS = re.compile(r"^sun\.jdwp\.listenerAddress=\S*?(\d+)$", re.MULTILINE)
 _MAPPED = re.compile(r"\s(/\S*/(libjvm|libjdwp)\.so)$", re.MULTILINE)
-_LONGEST = 4_194_304
-"""Bytes of a file of the container's that are read."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ class Libraries:
 def advice(process: Process, libraries: Libraries) -> str:
     """What to change so that the JVM can be debugged."""
     home = libraries.jvm.rpartition("/")[0].rpartition("/")[0]
-    code = _contents(process.root / home.lstrip("/") / "libjdwp.so")
+    code = jvmwords.contents(process.root / home.lstrip("/") / "libjdwp.so")
     if not code:
         return "its Java runtime has no JDWP either: take one with the module jdk.jdwp.agent"
     # Only some releases know the option, and the others do not start with it.
@@ -114,7 +107,9 @@ def options(process: Process, *, ask: bool = True) -> Options:
     if not libraries.jdwp:
         message = f"the JVM {pid} was started without JDWP, which cannot be added later; {advice(process, libraries)}"
         raise SquashError(Reason.DEBUGGER_UNSUITED, message)
-    found = _first(_words(process)) or (_first([jvm.ask(process, "jcmd", "VM.command_line")]) if ask else Options())
+    found = _first(jvmwords.words(process)) or (
+        _first([jvm.ask(process, "jcmd", "VM.command_line")]) if ask else Options()
+    )
     if found is None:
         message = f"the JVM {pid} has JDWP, and nothing tells with which options; {advice(process, libraries)}"
         raise SquashError(Reason.DEBUGGER_UNSUITED, message)
@@ -158,42 +153,3 @@ def _fits(wanted: str, host: str) -> bool:
 def _first(words: Iterable[str]) -> Options | None:
     # There is one at most: a JVM refuses to load it twice.
     return next((Options.parse(match[1]) for word in words if (match := _AGENT.search(word))), None)
-
-
-def _words(process: Process) -> Iterator[str]:
-    """What the JVM was told at its start."""
-    environment = procfs.environ(process.pid) or {}
-    for name in VARIABLES:
-        yield from _expanded(process, _split(environment.get(name, "")))
-    yield from _expanded(process, process.cmdline[1:])
-
-
-def _expanded(process: Process, words: Iterable[str]) -> Iterator[str]:
-    """With what stands in files of arguments (`@file`, of Java's launcher)."""
-    for word in words:
-        if word.startswith("@") and not word.startswith("@@"):
-            yield from _split(_text(process, word[1:]))
-        else:
-            yield word
-
-
-def _text(process: Process, name: str) -> str:
-    start = process.root if name.startswith("/") else procfs.PROC / str(process.pid) / "cwd"
-    return _contents(start / name.lstrip("/")).decode(errors="replace")
-
-
-def _contents(path: Path) -> bytes:
-    """The beginning of a regular file; empty when there is none that can be read."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(_LONGEST) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
-
-
-def _split(text: str) -> list[str]:
-    try:
-        return shlex.split(text, comments=True)
-    except ValueError:  # a quotation without end
-        return text.split()

@@ -13,6 +13,9 @@ import struct
 import time
 from collections.abc import Iterator
 
+from agent import signals
+from agent.bounded import Bounded
+from agent.jvmwords import words
 from agent.process import Process
 from squash import procfs
 from squash.errors import SquashError
@@ -23,6 +26,7 @@ WAKE = 5.0
 LOOK = 0.002
 """Seconds between two looks whether it does: nothing tells."""
 ANSWER = 5.0
+"""Seconds for a connection and its answer."""
 ARGUMENTS = 3
 """Of an operation, always."""
 _MOST = 1_048_576
@@ -34,8 +38,8 @@ def ask(process: Process, command: str, *arguments: str) -> str:
     """The answer to an operation of the attach protocol, such as `jcmd`. Blocks. Raises SquashError."""
     try:
         with _temporary(process) as directory, _line(process, directory) as line:
-            words = ["1", command, *arguments, *[""] * (ARGUMENTS - len(arguments))]
-            line.sendall(b"".join(word.encode() + b"\0" for word in words))
+            question = ["1", command, *arguments, *[""] * (ARGUMENTS - len(arguments))]
+            line.sendall(b"".join(word.encode() + b"\0" for word in question))
             return _read(line)
     except OSError as error:
         message = f"the JVM {process.pid} cannot be asked by its attach protocol: {error}"
@@ -81,9 +85,9 @@ def _line(process: Process, directory: int) -> socket.socket:
     own = _own(process)
     if line := _dial(process, directory, own):
         return line
-    _check(process)
+    _check(process)  # before anything is made in its directories
     with _sign(process, directory, f".attach_pid{own}"):
-        os.kill(process.pid, signal.SIGQUIT)
+        signals.send(process, signal.SIGQUIT, lambda: _check(process))
         deadline = time.monotonic() + WAKE
         while time.monotonic() < deadline and process.alive:
             if line := _dial(process, directory, own):
@@ -118,7 +122,7 @@ def _dial(process: Process, directory: int, own: str) -> socket.socket | None:
     if peer != process.pid:
         line.close()
         raise PermissionError(f"process {peer} listens in its place")
-    return line
+    return Bounded.of(line, ANSWER, _MOST)
 
 
 def _check(process: Process) -> None:
@@ -129,7 +133,7 @@ def _check(process: Process) -> None:
         why = "is OpenJ9, which has no such protocol and would write a dump"
     elif not int(status.get("SigCgt", "0"), 16) >> (signal.SIGQUIT - 1) & 1:
         why = "does not handle SIGQUIT, which would end it: was it started with -Xrs?"
-    elif "-XX:+DisableAttachMechanism" in process.cmdline:
+    elif "-XX:+DisableAttachMechanism" in words(process):
         why = "was started with -XX:+DisableAttachMechanism"
     if why:
         raise SquashError(Reason.DEBUGGER_UNSUITED, f"the JVM {process.pid} {why}")
@@ -176,7 +180,7 @@ def _made(process: Process, places: tuple[int, ...], name: str) -> int:
 def _read(line: socket.socket) -> str:
     """The first line of an answer is its status, 0 for success. Raises OSError."""
     said = b""
-    while (data := line.recv(65_536)) and len(said) < _MOST:
+    while data := line.recv(65_536):
         said += data
     status, _, text = said.decode(errors="replace").partition("\n")
     if status.strip() != "0":

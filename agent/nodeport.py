@@ -8,12 +8,12 @@ import contextlib
 import http.client
 import itertools
 import json
-import os
 import re
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,8 @@ from websockets.exceptions import WebSocketException
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from agent import netdiag, netns
+from agent import netdiag, netns, signals
+from agent.bounded import Bounded
 from agent.process import Process
 from squash import procfs
 from squash.errors import SquashError
@@ -38,7 +39,13 @@ LOOK = 0.0005
 PASSING = 1.0
 """Seconds that the port of another process of the same network may take to be closed."""
 ANSWER = 5.0
-"""Seconds for one answer of the thread that serves the port."""
+"""Seconds for one connection to the thread that serves the port, and all it says there."""
+CLOSE = 5.0
+"""Seconds in which a port that was opened for nothing is tried to be closed, while the caller waits."""
+LATE = 20.0
+"""Seconds for a port that was not opened in time, and may be still."""
+_MOST = 1_048_576
+"""Bytes of what is said on a connection."""
 _FAILURES = (OSError, WebSocketException, http.client.HTTPException, ValueError, LookupError)
 _PORT = re.compile(r"--(?:inspect|inspect-brk|inspect-wait|inspect-port|debug-port)[= ](?:\S*:)?(\d+)(?!\S)")
 _ON = re.compile(r"--inspect(?:-brk|-wait)?(?=[= ]|$)")
@@ -57,6 +64,15 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class NotOpenedError(SquashError):
+    """No port was seen after SIGUSR1. It may come yet: `put_back` closes it then."""
+
+    def __init__(self, message: str, put_back: Callable[[], bool]) -> None:
+        super().__init__(Reason.DEBUGGER_UNSUITED, message)
+        self.put_back = put_back
+        """Blocks, for LATE seconds at most. True when there was one."""
 
 
 class Port(NamedTuple):
@@ -94,27 +110,46 @@ def evaluate(process: Process, job: Mapping[str, str]) -> Port:
         return Port(found, ours=False)
     _check_signal(process)
     _check_port(process)
-    place = _wake(process)
+    place, find = _wake(process)
     try:
         connection, protocol = _connect(process, place)
         with connection:
             strangers = tuple(_others(process, place, connection))
             _ask(connection, protocol, {**job, "close": "later" if strangers else "now"})
     except _FAILURES as error:
+        if not _put_back(process, find, CLOSE):
+            message = f"its inspector at {place}, opened by SIGUSR1, could not be closed again"
+            raise SquashError(Reason.ATTACH_FAILED, f"process {process.pid}: {error}; {message}") from error
         raise _unreachable(process, place, error) from error
     return Port(place, ours=True, strangers=strangers)
 
 
 def shut(process: Process) -> bool:
-    """Closes an inspector that an agent opened which died at once. True when there was one."""
-    place = already_open(process)
-    if place is None:
-        return False
-    with contextlib.suppress(*_FAILURES):
-        connection, protocol = _connect(process, place)
-        with connection:
-            _ask(connection, protocol, {"close": "later" if list(_others(process, place, connection)) else "now"})
-    return True
+    """Closes an inspector that an agent opened which died at once. True when there was one. Raises OSError."""
+    return bool(already_open(process)) and _put_back(process, lambda: already_open(process), CLOSE)
+
+
+def _put_back(process: Process, find: Callable[[], Place | None], patience: float) -> bool:
+    """Has a port closed as soon as it is open, and tries again when that fails. Blocks `patience` seconds at most.
+
+    True when it is closed, or will be as soon as the main thread runs JavaScript.
+    """
+    deadline, seen, pause = time.monotonic() + patience, False, LOOK
+    while process.alive and time.monotonic() < deadline:
+        with contextlib.suppress(*_FAILURES):
+            place = find()
+            if place is None and seen:
+                return True
+            if place:
+                seen = True
+                connection, protocol = _connect(process, place)
+                with connection:
+                    others = list(_others(process, place, connection))
+                    _ask(connection, protocol, {"close": "later" if others else "now"})
+                return True
+        time.sleep(pause)
+        pause = min(2 * pause, 0.5)
+    return seen and not process.alive
 
 
 def already_open(process: Process) -> Place | None:
@@ -226,23 +261,28 @@ def port_of(words: str) -> int:
     return int(named[-1]) if named else USUAL
 
 
-def _wake(process: Process) -> Place:
-    """Sends SIGUSR1, and returns as soon as the inspector listens. Raises SquashError."""
+def _wake(process: Process) -> tuple[Place, Callable[[], Place | None]]:
+    """Sends SIGUSR1; returns as soon as the inspector listens, with what finds it again. Raises SquashError."""
     pid, wanted = process.pid, port_of(options(process))
     before = {found.inode for found in netdiag.sockets(pid, netdiag.LISTEN)}
-    try:
-        os.kill(pid, signal.SIGUSR1)
-    except ProcessLookupError as error:
-        raise SquashError(Reason.PROCESS_GONE, f"process {pid} is gone") from error
-    except PermissionError as error:
-        message = f"the agent (uid {os.geteuid()}) may not signal process {pid} (uid {process.uid}): takes CAP_KILL"
-        raise SquashError(Reason.PTRACE_DENIED, message) from error
+
+    def find(port: int = wanted) -> Place | None:
+        try:
+            listening = netdiag.sockets(pid, netdiag.LISTEN, port)
+        except OSError:
+            return None  # whoever looks again sees whether it is gone
+        for found in listening:
+            if found.inode not in before and procfs.descriptor_of(pid, found.inode) is not None:
+                return Place(found.host, found.port)
+        return None
+
+    signals.send(process, signal.SIGUSR1, lambda: _check_signal(process))
     deadline = time.monotonic() + WAKE
     for look in itertools.count():
         # Its program may have chosen another port meanwhile (process.debugPort).
-        for found in netdiag.sockets(pid, netdiag.LISTEN, wanted if look % 100 else 0):
-            if found.inode not in before and procfs.descriptor_of(pid, found.inode) is not None:
-                return Place(found.host, found.port)
+        port = wanted if look % 100 else 0
+        if place := find(port):
+            return place, partial(find, port)
         if time.monotonic() > deadline or not process.alive:
             break
         time.sleep(LOOK)
@@ -250,12 +290,13 @@ def _wake(process: Process) -> Place:
         f"process {pid} did not open its inspector within {WAKE:g} s of SIGUSR1; its standard error may say why, or "
         "its program has taken that signal for itself"
     )
-    raise SquashError(Reason.DEBUGGER_UNSUITED, message)
+    raise NotOpenedError(message, lambda: _put_back(process, find, LATE))
 
 
 def _dial(process: Process, place: Place) -> socket.socket:
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    return netns.connect(process.pid, anywhere.get(place.host, place.host), place.port, ANSWER)
+    connected = netns.connect(process.pid, anywhere.get(place.host, place.host), place.port, ANSWER)
+    return Bounded.of(connected, ANSWER, _MOST)
 
 
 def _is_inspector(process: Process, place: Place) -> bool:

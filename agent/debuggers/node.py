@@ -121,6 +121,8 @@ class Node:
                 raise
             finally:
                 note.unlink(missing_ok=True)
+            if isinstance(found, nodeport.NotOpenedError):
+                spawn(asyncio.to_thread(found.put_back), f"late inspector of {process.pid}")
             if isinstance(found, SquashError):
                 raise found
             return found

@@ -17,6 +17,7 @@ from agent.debuggers import Target
 from agent.debuggers.jdwp import Java
 from agent.jvm import _made
 from agent.jvm import ask as jvm_asked
+from agent.jvm import check as jvm_checked
 from agent.preflight.finding import Level
 from agent.preflight.run import examine
 from agent.process import Process
@@ -278,6 +279,20 @@ REFUSALS = {
 }
 if sleeps():
     REFUSALS["DisableAttachMechanism"] = [SLEEPS, "-XX:+DisableAttachMechanism"]
+
+
+@pytest.mark.parametrize("where", ["variable", "file"])
+def test_a_jvm_that_would_write_its_threads_instead_of_listening_is_known(
+    classes: Path, tmp_path: Path, where: str
+) -> None:
+    option = "-XX:+DisableAttachMechanism"
+    (tmp_path / "words").write_text(option)
+    words = ("@" + str(tmp_path / "words"),) if where == "file" else ()
+    environment = {"JAVA_TOOL_OPTIONS": option} if where == "variable" else {}
+    with jvm(classes, *words, environment=environment) as running:
+        with pytest.raises(SquashError, match="DisableAttachMechanism") as refused:
+            jvm_checked(running.process)
+        assert refused.value.reason is Reason.DEBUGGER_UNSUITED
 
 
 @pytest.mark.parametrize("words", REFUSALS)

@@ -381,6 +381,37 @@ async def test_what_was_left_open_is_closed_by_the_next_life(short: Path) -> Non
         assert await running.settled(before) == before
 
 
+async def test_a_port_that_was_opened_for_nothing_is_closed(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers the agent at first: a network that is short of something, a process short of descriptors."""
+    genuine, tries = nodeport._connect, iter(range(2))
+
+    def fails_at_first(process: Process, place: nodeport.Place) -> Any:
+        if next(tries, None) is not None:
+            raise ConnectionError("nobody answers")
+        return genuine(process, place)
+
+    monkeypatch.setattr(nodeport, "_connect", fails_at_first)
+    with service(node=(f"--inspect-port={free_port()}",)) as running:
+        before = running.outside()
+        with pytest.raises(SquashError, match=r"cannot be reached .* nobody answers"):
+            await Node().attach(target(running.facts(), short))
+        assert await running.settled(before) == before
+
+
+async def test_a_port_that_opens_too_late_is_closed(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodeport, "WAKE", -1.0)
+    monkeypatch.setattr(nodeport, "_check_signal", lambda process: os.kill(process.pid, signal.SIGSTOP))
+    with service(node=(f"--inspect-port={free_port()}",)) as running:
+        before = running.outside()
+        try:
+            with pytest.raises(SquashError, match="did not open its inspector"):
+                await Node().attach(target(running.facts(), short))
+        finally:
+            os.kill(running.pid, signal.SIGCONT)
+        await until(lambda: procfs.listening(running.pid) != before["listening"])
+        assert await running.settled(before) == before
+
+
 async def test_nothing_of_the_programs_options_comes_into_the_worker(short: Path) -> None:
     hook = short / "hook.js"
     hook.write_text("if (!require('worker_threads').isMainThread) process.abort();")
