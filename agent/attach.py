@@ -199,7 +199,7 @@ class Attachment:
             async with asyncio.timeout(self._tools.settings.attach_timeout):
                 server = await debugger.attach(target)
         except SquashError as error:
-            if not process.alive:
+            if not process.alive and error.reason is not Reason.PROCESS_GONE:
                 raise _gone(process, debugger) from error
             raise
         except TimeoutError:

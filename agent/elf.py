@@ -85,6 +85,13 @@ class Section(NamedTuple):
 
 def sections(file: BinaryIO) -> dict[str, Section]:
     """By name; reads the headers only, however large the file. Raises NotElfError and OSError."""
+    try:
+        return _sections(file)
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
+        raise NotElfError(f"its sections are damaged: {error}") from error
+
+
+def _sections(file: BinaryIO) -> dict[str, Section]:
     head = file.read(64)
     if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
         raise NotElfError("no 64-bit little-endian ELF file")

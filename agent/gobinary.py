@@ -47,8 +47,8 @@ class GoProgram:
                     return None
                 version, settings = _strings(text)
                 return cls(version, settings, _dwarf(file, found))
-            except NotElfError:
-                return None
+            except (NotElfError, struct.error, ValueError, OverflowError):
+                return None  # packed or damaged: nothing that it says can be relied on
 
     @property
     def optimised(self) -> bool | None:

@@ -3,10 +3,11 @@
 import asyncio
 
 from agent.attach import Attachment, Tools
+from agent.places import Place
 from agent.report import PAUSES, Reporter
 from agent.tunnel import Door
 from squash.client import changes
-from squash.errors import ApiError, UnreachableError
+from squash.errors import ApiError, SquashError, UnreachableError
 from squash.logs import Log
 from squash.model import Changes, DebugAttachment, Phase, State, StatusPatch
 from squash.reasons import Reason
@@ -101,12 +102,22 @@ class Loop:
         await Reporter(self._tools.client, attachment.name, self._log, lambda: None).deliver(status)
 
     async def _recover(self) -> None:
-        for place in list(self._tools.places.left_behind()):
-            debugger = self._tools.debuggers.get(place.debugger)
-            if debugger and place.directory.is_dir():
+        # All at once: what was left in a process may hold it until it is out.
+        async with asyncio.TaskGroup() as group:
+            for place in list(self._tools.places.left_behind()):
+                group.create_task(self._recover_one(place), name=f"recover {place.directory.name}")
+
+    async def _recover_one(self, place: Place) -> None:
+        debugger = self._tools.debuggers.get(place.debugger)
+        if debugger and place.directory.is_dir():
+            try:
                 await debugger.recover(place.directory)
-                self._log.info("cleaned up after an earlier life", debugger=debugger.name)
-            self._tools.places.remove(place)
+            except (OSError, SquashError) as error:
+                # Its notes stay: the next life tries again. The others must not wait for that.
+                self._log.warning("cannot clean up after an earlier life", debugger=debugger.name, error=str(error))
+                return
+            self._log.info("cleaned up after an earlier life", debugger=debugger.name)
+        self._tools.places.remove(place)
 
     async def _stop(self) -> None:
         self._anew.clear()

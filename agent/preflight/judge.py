@@ -19,7 +19,13 @@ def _tracer(facts: Facts, needs: Needs) -> Iterator[Finding]:
     target = facts.target
     if target.tracer:
         by = f"process {target.tracer}" + (f" ({target.tracer_name})" if target.tracer_name else "")
-        yield refused("tracer", Reason.TRACED_BY_OTHER, f"process {facts.process.pid} is traced by {by}")
+        message = f"process {facts.process.pid} is traced by {by}"
+        if needs.traces:
+            yield refused("tracer", Reason.TRACED_BY_OTHER, message)
+        else:
+            yield warning(
+                "tracer", f"{message}, which may stop it", f"see whether process {target.tracer} is still needed"
+            )
     else:
         yield ok("tracer", "nobody traces it")
     if target.state == "T" and not target.tracer:

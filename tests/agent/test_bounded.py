@@ -36,10 +36,10 @@ def test_bytes_that_trickle_are_not_waited_for(ends: tuple[socket.socket, socket
 
 def test_an_answer_without_end_is_not_read(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[1].sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(5000))
-    with Bounded.of(ends[0], 20, 1000) as line, http.client.HTTPResponse(line) as answer:
-        answer.begin()
-        with pytest.raises(ConnectionError, match="more than it should"):
-            answer.read()
+    with Bounded.of(ends[0], 20, 1000) as line:
+        answer = http.client.HTTPResponse(line)
+        with answer, pytest.raises(ConnectionError, match="more than it should"):
+            answer.begin()
 
 
 def test_what_is_within_the_limits_is_read(ends: tuple[socket.socket, socket.socket]) -> None:

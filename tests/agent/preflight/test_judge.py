@@ -36,10 +36,16 @@ def test_nothing_is_held_against_an_ordinary_process(needs: Needs) -> None:
     assert finding.warnings(found) == ""
 
 
+def test_whoever_does_not_trace_gets_on_with_a_tracer() -> None:
+    found = judge.judge(facts(tracer=99, tracer_name="strace"), CONNECTS)
+    assert finding.refusal(found) is None
+    assert "is traced by process 99 (strace)" in finding.warnings(found)
+
+
 REFUSED = {
     "traced": (
         facts(tracer=99, tracer_name="strace"),
-        Needs(),
+        TRACES,
         "tracer",
         Reason.TRACED_BY_OTHER,
         "process 99 (strace)",
