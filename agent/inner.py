@@ -1,20 +1,22 @@
 """A directory that a process can reach, wherever it lives: the agent's own, or one inside the process's container.
 
 A container's /dev is a file system of its own in memory, also when the root is read-only, and no other container sees
-it. What is put there is named in notes on the agent's side, so that it is taken away after a crash as well.
+it. What is put there is named in notes on the agent's side, so that it is taken away after a crash as well. Nothing
+that the process's user was given is trusted, and nothing that a container says a name means (`agent.beneath`).
 """
 
 import contextlib
 import errno
 import json
 import os
-import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from weakref import WeakValueDictionary
 
+from agent import beneath
 from agent.process import Process
 from squash import procfs
 from squash.errors import SquashError
@@ -23,141 +25,249 @@ from squash.reasons import Reason
 HOMES = ("/dev", "/run", "/tmp")  # noqa: S108 - what we make in there is root's alone
 """Where a directory of ours may stand in a container, in the order in which they are tried."""
 NAME = "squash"
-_NOTES = "inside.json"
-_SPARE = 8 * 1024 * 1024
-"""Bytes that a file system must have free for a debugger's files."""
 _NOT_OURS = f"{NAME} in there is not ours"
 _NO_TRIAL = (errno.EOPNOTSUPP, errno.EISDIR)
 """File systems that know no files without a name say so by one of these (open(2))."""
-_turn = threading.Lock()
-"""One at a time puts files into containers or takes them away: the last one out removes what they share."""
+_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+"""By mount namespace, one at a time puts files there or takes them away: the last one out removes what they share."""
+_turns_turn = threading.Lock()
 
 
-@dataclass(frozen=True)
 class Inner:
-    """One directory under its two names. Its methods block: milliseconds, and a copy of megabytes in `provide`."""
+    """One directory under its two names. All methods block: milliseconds, and a copy of megabytes in `provide`.
 
-    own: Path
-    """The attachment's directory on the agent's side."""
-    inside: str
-    """As the process sees it."""
-    mount: str = ""
-    """The mount namespace that it stands in; empty when that is the agent's."""
-    pid: int = 0
-    """A process in that namespace."""
+    Descriptors are kept until `remove`, so it stays the same one whatever becomes of the process, and of its names.
+    """
 
-    @classmethod
-    def make(cls, process: Process, own: Path) -> Self:
-        """A directory for one attachment: `own`, which exists, unless the process lives in another file system.
+    def __init__(self, process: Process, own: Path) -> None:
+        """`own`: the attachment's directory on the agent's side, which exists. Makes nothing yet."""
+        self.own = own
+        self.mount = "" if same_root(process) else procfs.namespace(process.pid, "mnt")
+        """The mount namespace that it stands in; empty when that is the agent's."""
+        self.inside = str(own)
+        """As the process sees it."""
+        self._process = process
+        self._turn = _turn(self.mount or str(own))
+        self._home = self._directory = -1
+        self._provided: set[str] = set()
+        self._removed = False
 
-        Raises SquashError when there is no place in the container.
-        """
-        if same_root(process):
-            return cls(own, str(own))
-        mount = procfs.namespace(process.pid, "mnt")
-        tried = []
-        for home in HOMES:
-            made = cls(own, f"{home}/{NAME}/{own.name}", mount, process.pid)
-            (own / _NOTES).write_text(json.dumps({"mount": mount, "inside": made.inside}))
-            try:
-                with _turn:
-                    made._make()
-            except OSError as error:
-                tried.append(f"{home}: {error.strerror}")
-            else:
-                return made
-        message = f"no directory for the debugger can be made in the container of process {process.pid}"
+    def make(self, files: int = 0) -> None:
+        """Makes it, where `files` bytes of programs fit in besides. Raises SquashError when there is no place."""
+        with self._turn:
+            if self._removed:
+                raise SquashError(Reason.ATTACH_TIMEOUT, "given up before anything was made")
+            if not self.mount:
+                self._directory = os.open(self.own, beneath.DIRECTORY)
+                return
+            tried = []
+            for home in HOMES:
+                _note(self.own).write_text(json.dumps({"mount": self.mount, "home": home}))
+                try:
+                    self._make(home, files)
+                except OSError as error:
+                    tried.append(f"{home}: {error.strerror}")
+                else:
+                    return
+        message = f"no directory for the debugger can be made in the container of process {self._process.pid}"
         raise SquashError(Reason.FILES_UNREADABLE, f"{message} ({'; '.join(tried)})")
 
-    @classmethod
-    def left_behind(cls, own: Path) -> Self | None:
-        """What an earlier life of the agent put into a container, by its notes; None when it is gone or never was."""
+    def write(self, name: str, data: bytes) -> None:
+        """A new file of the process's user's, who alone may read it. Raises SquashError."""
         try:
-            notes = json.loads((own / _NOTES).read_text())
-            mount, inside = str(notes["mount"]), str(notes["inside"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        pid = _somebody_in(mount)
-        return cls(own, inside, mount, pid) if pid else None
+            made = os.open(name, beneath.NEW, 0o600, dir_fd=self._directory)
+            with os.fdopen(made, "wb") as file:
+                file.write(data)
+                self._give(name, made)
+        except OSError as error:
+            message = f"'{self.inside}/{name}' cannot be written for process {self._process.pid}: {error.strerror}"
+            raise SquashError(Reason.FILES_UNREADABLE, message) from error
 
-    @property
-    def outside(self) -> Path:
-        """As the agent sees it. It goes through a process, and is good as long as that lives."""
-        return self._seen(self.inside) if self.mount else self.own
+    def door(self, name: str) -> socket.socket:
+        """A socket bound in there; the whole directory becomes the process's user's. Raises SquashError, OSError.
+
+        Nothing can be written afterwards: that user decides then what the names in it mean.
+        """
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # It is born with the mode that the socket has (net/unix/af_unix.c): no name is looked up for that.
+            os.fchmod(made.fileno(), 0o600)
+            made.bind(f"/proc/self/fd/{self._directory}/{name}")
+            self._give(name, -1)
+            self._give(".", self._directory)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def withdraw(self, name: str) -> None:
+        """Takes out a file of `write`'s that is not wanted any more. Never raises."""
+        with self._turn, contextlib.suppress(OSError):
+            beneath.unlink(self._directory, name)
 
     def provide(self, package: Path, name: str, contents: Callable[[], Iterable[tuple[Path, bytes]]]) -> str:
         """A directory of program files where the process can read it; returns its path inside. Raises SquashError.
 
         In a container, `contents` is put into a directory `name` beside the attachments' own, for all of them, and
-        always at the same path: a process keeps what it has loaded.
+        always at the same path: a process keeps what it has loaded. What no attachment needs is not trusted: it is
+        of another life, or not ours. `contents` itself may take seconds, and nobody else waits for it.
         """
         if not self.mount:
             return str(package)
         inside = f"{self.inside.rpartition('/')[0]}/{name}"
-        place = self._seen(inside)
+        files = contents()
         try:
-            with _turn:
-                for file, data in contents():
-                    if not (place / file).exists():
-                        _write(place / file, data)
+            with self._turn, self._shared() as shared:
+                if self._alone(shared):
+                    beneath.clear(shared, name)
+                for file, data in files:
+                    with beneath.walk(shared, f"{name}/{file.parent}", make=True) as place:
+                        if not beneath.is_file(place, file.name):
+                            beneath.put(place, file.name, data)
+                    self._provided.add(str(file))
         except OSError as error:
             raise SquashError(
                 Reason.FILES_UNREADABLE, f"'{package}' cannot be copied to '{inside}': {error}"
             ) from error
         return inside
 
-    def thin(self, inside: str, files: Iterable[str]) -> None:
+    def thin(self, name: str, files: Iterable[str]) -> None:
         """Takes out what a process has read of a provided directory, unless there is another to read it. Never raises.
 
-        The names are the process's word, so nothing outside the directory is touched.
+        The names are the process's word, so they must be among those that were put in.
         """
-        if not self.mount:
-            return
-        with _turn, contextlib.suppress(OSError):
-            if [entry for entry in self.outside.parent.iterdir() if _is_attachment(entry)] == [self.outside]:
-                place = self._seen(inside)
-                for file in files:
-                    if not {"..", ""} & set(file.split("/")):
-                        (place / file).unlink(missing_ok=True)
+        with self._turn, contextlib.suppress(OSError), self._shared() as shared:
+            if not self._alone(shared):
+                return
+            for file in self._provided.intersection(files):
+                directory, _, last = f"{name}/{file}".rpartition("/")
+                with contextlib.suppress(OSError), beneath.walk(shared, directory) as place:
+                    beneath.unlink(place, last)
 
     def remove(self) -> None:
-        """Takes everything out of the container again, unless another attachment needs it. Never raises."""
-        if not self.mount:
+        """Takes out everything again, unless another attachment needs it. Idempotent; never raises."""
+        with self._turn:
+            self._removed = True
+            if self._home >= 0:
+                _take_out(self._home, self.own.name)
+            elif self._directory >= 0:
+                beneath.empty(self._directory)
+            for descriptor in (self._home, self._directory):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._home = self._directory = -1
+
+    def _make(self, home: str, files: int) -> None:
+        """Raises OSError."""
+        place = _home(self._process, home)
+        try:
+            if found := _room(place).lacks(files):
+                raise OSError(0, found)
+            with beneath.walk(place, NAME, make=True) as shared:
+                if os.fstat(shared).st_uid != os.geteuid():
+                    raise OSError(0, _NOT_OURS)
+                os.fchmod(shared, beneath.PASSABLE)
+                os.mkdir(self.own.name, 0o700, dir_fd=shared)
+                self._directory = os.open(self.own.name, beneath.DIRECTORY, dir_fd=shared)
+        except OSError:
+            os.close(place)
+            raise
+        self._home, self.inside = place, f"{home}/{NAME}/{self.own.name}"
+
+    def _shared(self) -> contextlib.AbstractContextManager[int]:
+        if self._home < 0:
+            raise FileNotFoundError(NAME)
+        return beneath.walk(self._home, NAME)
+
+    def _alone(self, shared: int) -> bool:
+        return not any(_is_attachment(name) and name != self.own.name for name in beneath.names(shared))
+
+    def _give(self, name: str, descriptor: int) -> None:
+        """Makes the process's user the owner; without a descriptor of the name itself. Raises SquashError, OSError."""
+        uid, gid = self._process.uid, self._process.gid
+        if uid == os.geteuid():
             return
-        with _turn, contextlib.suppress(OSError):
-            outside = self.outside
-            if not outside.parent.is_dir() and (pid := _somebody_in(self.mount)):
-                outside = procfs.PROC / str(pid) / "root" / self.inside.removeprefix("/")
-            shutil.rmtree(outside, ignore_errors=True)
-            # A package's name has letters that no attachment's, which is of hex digits, can have.
-            if not any(_is_attachment(entry) for entry in outside.parent.iterdir()):
-                shutil.rmtree(outside.parent, ignore_errors=True)
-
-    def _seen(self, inside: str) -> Path:
-        return procfs.PROC / str(self.pid) / "root" / inside.removeprefix("/")
-
-    def _make(self) -> None:
-        outside = self.outside
-        if found := _obstacle(outside.parent.parent):
-            raise OSError(0, found)
-        with contextlib.suppress(FileExistsError):
-            outside.parent.mkdir(mode=0o755)
-        if not _is_ours(outside.parent):
-            raise OSError(0, _NOT_OURS)
-        outside.parent.chmod(0o755)
-        outside.mkdir(mode=0o700)
+        try:
+            if descriptor >= 0:
+                os.fchown(descriptor, uid, gid)
+            else:
+                os.chown(name, uid, gid, dir_fd=self._directory, follow_symlinks=False)
+        except PermissionError as error:
+            what = f"'{self.inside}/{name}' cannot be given to user {uid} of process {self._process.pid}"
+            raise SquashError(Reason.PTRACE_DENIED, f"{what}: that takes CAP_CHOWN") from error
 
 
-def obstacle(process: Process, home: str) -> str:
-    """Why no directory of ours can be made in this one of HOMES in the process's file system; empty when it can."""
-    place = procfs.PROC / str(process.pid) / "root" / home.removeprefix("/")
+def take_out_left_behind(own: Path) -> None:
+    """Removes what an earlier life of the agent put into a container, by its notes. Never raises."""
     try:
-        if found := _obstacle(place):
-            return found
-        if (place / NAME).is_symlink() or (place / NAME).exists():
-            return "" if _is_ours(place / NAME) else _NOT_OURS
+        notes = json.loads(_note(own).read_text())
+        mount, home = str(notes["mount"]), str(notes["home"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if home not in HOMES:
+        return
+    with _turn(mount):
+        # All of them: one may have a root of its own in there.
+        for process in filter(None, map(Process.read, _those_in(mount))):
+            with contextlib.suppress(OSError, SquashError):
+                place = _home(process, home)
+                try:
+                    _take_out(place, own.name)
+                finally:
+                    os.close(place)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a directory in a process's file system offers."""
+
+    obstacle: str
+    """Why no directory of ours can be made in there; empty when it can."""
+    executable: bool
+    """Whether programs in there may be executed, as libraries must be."""
+    free: int
+    """Bytes."""
+
+    def lacks(self, files: int) -> str:
+        """What it lacks for so many bytes of programs, if any."""
+        if self.obstacle or not files:
+            return self.obstacle
+        if not self.executable:
+            return "mounted noexec"
+        return "no space left" if self.free < files else ""
+
+
+def room(process: Process, home: str) -> Room:
+    """What this one of HOMES offers in the process's file system. Only looks."""
+    try:
+        place = _home(process, home)
+    except SquashError as error:
+        return Room(error.message, executable=False, free=0)
+    except OSError as error:
+        return Room(error.strerror or str(error), executable=False, free=0)
+    try:
+        found = _room(place)
+        return found if found.obstacle else Room(_trial(place), found.executable, found.free)
+    except OSError as error:
+        return Room(error.strerror or str(error), executable=False, free=0)
+    finally:
+        os.close(place)
+
+
+def _trial(place: int) -> str:
+    """Why a directory cannot be made there."""
+    try:
+        facts = os.stat(NAME, dir_fd=place, follow_symlinks=False)
+        with beneath.walk(place, NAME):
+            return "" if facts.st_uid == os.geteuid() else _NOT_OURS
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return _NOT_OURS
+    try:
         # A file without a name, which is gone when it is closed: what could be made, can be.
-        os.close(os.open(place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        os.close(os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=place))
     except OSError as error:
         if error.errno == errno.EOVERFLOW:
             return "the agent's user has no number in the container's user namespace"
@@ -165,18 +275,34 @@ def obstacle(process: Process, home: str) -> str:
     return ""
 
 
-def _obstacle(place: Path) -> str:
-    """Raises OSError when it is not there."""
-    facts = os.statvfs(place)
-    if facts.f_flag & os.ST_RDONLY:
-        return "mounted read-only"
-    if facts.f_flag & os.ST_NOEXEC:
-        return "mounted noexec"
-    return "no space left" if facts.f_bavail * facts.f_frsize < _SPARE else ""
+def _room(place: int) -> Room:
+    """By its file system alone. Raises OSError."""
+    facts = os.fstatvfs(place)
+    obstacle = "mounted read-only" if facts.f_flag & os.ST_RDONLY else ""
+    return Room(obstacle, not facts.f_flag & os.ST_NOEXEC, facts.f_bavail * facts.f_frsize)
 
 
-def _is_ours(place: Path) -> bool:
-    return not place.is_symlink() and place.stat().st_uid == os.geteuid()
+def _home(process: Process, home: str) -> int:
+    """A descriptor of one of HOMES as the process sees it. Raises OSError, SquashError."""
+    root = os.open(process.root, _ROOT)
+    try:
+        # Its pid may be another's by now, and the root another container's.
+        if not process.alive:
+            raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} is gone")
+        return os.open(home.removeprefix("/"), _ROOT | os.O_NOFOLLOW, dir_fd=root)
+    finally:
+        os.close(root)
+
+
+def _take_out(home: int, name: str) -> None:
+    """Removes an attachment's directory, and what all share after the last one. Never raises."""
+    with contextlib.suppress(OSError):
+        with beneath.walk(home, NAME) as shared:
+            beneath.clear(shared, name)
+            # A package's name has letters that no attachment's, which is of hex digits, can have.
+            last = not any(map(_is_attachment, beneath.names(shared)))
+        if last:
+            beneath.clear(home, NAME)
 
 
 def same_root(process: Process) -> bool:
@@ -189,17 +315,19 @@ def same_root(process: Process) -> bool:
     return same_namespace and (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
 
 
-def _somebody_in(mount: str) -> int:
-    return next((pid for pid in procfs.pids() if procfs.namespace(pid, "mnt") == mount), 0)
+def _those_in(mount: str) -> list[int]:
+    return [pid for pid in procfs.pids() if procfs.namespace(pid, "mnt") == mount]
 
 
-def _is_attachment(entry: Path) -> bool:
-    return len(entry.name) == 8 and all(digit in "0123456789abcdef" for digit in entry.name)
+def _turn(place: str) -> threading.Lock:
+    with _turns_turn:
+        return _turns.setdefault(place, threading.Lock())
 
 
-def _write(file: Path, data: bytes) -> None:
-    """All of it or nothing: who is killed meanwhile leaves no half of a file to be taken for the whole."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.name}")
-    fresh.write_bytes(data)
-    fresh.rename(file)
+def _note(own: Path) -> Path:
+    """Beside the directory, which may be the process's user's."""
+    return own.with_suffix(".inside")
+
+
+def _is_attachment(name: str) -> bool:
+    return len(name) == 8 and all(digit in "0123456789abcdef" for digit in name)

@@ -47,21 +47,15 @@ class Line:
         """Where the process dials."""
         return f"{self.inner.inside}/agent.sock"
 
-    async def listen(self, files: Iterable[Path] = (), needed: Iterable[Path] = ()) -> None:
-        """Opens the socket, and gives it to the process's user with the `files` of the same directory.
+    async def listen(self, needed: Iterable[Path] = ()) -> None:
+        """Opens the socket, and gives it to the process's user with the directory that it stands in.
 
         Raises SquashError when that user could not use the directory, or read what is `needed` besides.
         """
-        directory, process = self.inner.outside, self._process
-        path = directory / "agent.sock"
-        self._listener = await asyncio.start_unix_server(self._accept, path)
-        path.chmod(0o600)
-        if process.uid != os.geteuid():
-            # The directory last: once it is the process's user's, that user decides what the names in it mean.
-            for owned in (path, *files, directory):
-                _give(process, owned)
+        process = self._process
+        self._listener = await asyncio.start_unix_server(self._accept, sock=self.inner.door("agent.sock"))
         if not self.inner.mount:
-            _check_readable(process, [directory, *needed])
+            _check_readable(process, [self.inner.own, *needed])
         # The end of the process is the end of the line, even while a child of it holds the socket open.
         self._watch = os.pidfd_open(process.pid)
         asyncio.get_running_loop().add_reader(self._watch, self._over)
@@ -102,14 +96,16 @@ class Line:
     async def close(self) -> None:
         """Hangs up; code that comes later finds that it is not wanted. Idempotent."""
         self._over()
-        if self._listener:
-            self._listener.close()
-        while not self._clients.empty():
-            await self._clients.get_nowait().close()
-        if self.arrived and not self._control.cancelled():
-            await self._control.result().close()
-        self._control.cancel()
-        await asyncio.to_thread(self.inner.remove)
+        try:
+            if self._listener:
+                self._listener.close()
+            while not self._clients.empty():
+                await self._clients.get_nowait().close()
+            if self.arrived and not self._control.cancelled():
+                await self._control.result().close()
+            self._control.cancel()
+        finally:
+            await asyncio.to_thread(self.inner.remove)
 
     def _over(self) -> None:
         self.ended.set()
@@ -135,25 +131,23 @@ class Line:
             await stream.close()
 
     async def _read(self, control: Stream) -> dict[str, Any]:
-        """The next object on the line; an empty one when the line has ended."""
-        said = await control.reader.readline()
+        """The next object on the line; an empty one when the line has ended.
+
+        Raises ConnectionError when something else comes: who says that is not listened to any longer.
+        """
+        said = b"a line that is too long"
+        try:
+            said = await control.reader.readline()
+            found = json.loads(said or b"{}")
+        except (ValueError, RecursionError) as error:  # too long, no JSON, nested too deep
+            self._over()
+            raise ConnectionError(f"not what the code inside says: {said[:80]!r}") from error
         if not said:
             self._over()
-            return {}
-        try:
-            found: dict[str, Any] = json.loads(said)
-        except ValueError as error:
-            raise ConnectionError(f"not what the code inside says: {said[:80]!r}") from error
+        if not isinstance(found, dict):
+            self._over()
+            raise ConnectionError(f"not what the code inside says: {said[:80]!r}")
         return found
-
-
-def _give(process: Process, place: Path) -> None:
-    """Makes the process's user the owner. Raises SquashError when the agent may not."""
-    try:
-        os.chown(place, process.uid, process.gid, follow_symlinks=False)
-    except PermissionError as error:
-        message = f"'{place}' cannot be given to user {process.uid} of process {process.pid}: that takes CAP_CHOWN"
-        raise SquashError(Reason.PTRACE_DENIED, message) from error
 
 
 def _check_readable(process: Process, paths: list[Path]) -> None:

@@ -14,7 +14,7 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from squash.logs import Log
@@ -31,9 +31,18 @@ _UNCHECKED = 1
 
 
 def contents(package: Path, minor: int | None) -> Iterator[tuple[Path, bytes]]:
-    """Names within the package and what is in them, for CPython 3.`minor`; None: for any."""
+    """Names within the package and what is in them, for CPython 3.`minor`; None: for any.
+
+    What takes long, compiling, is done when this returns; a file is read when it is asked for.
+    """
     own = minor == sys.version_info[1]
     foreign = {} if own or minor is None else _compiled_elsewhere(package, minor)
+    return _contents(package, minor, foreign, own=own)
+
+
+def _contents(
+    package: Path, minor: int | None, foreign: Mapping[str, bytes], *, own: bool
+) -> Iterator[tuple[Path, bytes]]:
     for file in sorted(package.rglob("*")):
         name = file.relative_to(package)
         if file.suffix not in _MODULES or _NEEDLESS & set(name.parts):

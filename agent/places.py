@@ -6,6 +6,8 @@ RUNTIME_DIR/            0711: targets of other users must reach what is theirs i
   client/               0700: the sockets that clients connect to
   target/ID/            one attachment each; what the debugger and its target need
   target/ID.debugger    the debugger's name, for whoever must clean up
+  target/ID.inside      where in a container its files are; beside the directory, which may be its target's user's
+  target/ID.woken       a process in which a port is open just now
 """
 
 import fcntl
@@ -63,7 +65,9 @@ class Places:
 
     def remove(self, place: Place) -> None:
         shutil.rmtree(place.directory, ignore_errors=True)
-        place.directory.with_suffix(".debugger").unlink(missing_ok=True)
+        # The debugger's name last: by it the rest is found again.
+        for note in (".inside", ".woken", ".debugger"):
+            place.directory.with_suffix(note).unlink(missing_ok=True)
         place.socket.unlink(missing_ok=True)
 
     def left_behind(self) -> Iterator[Place]:

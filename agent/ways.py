@@ -7,9 +7,11 @@ A ladder: `remote_exec` asks the interpreter itself (3.14 and newer), `ptrace` l
 import asyncio
 import contextlib
 import json
+import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,10 +41,8 @@ class Errand:
 
     process: Process
     source: str
-    script: Path
-    """The source as a file, as the agent sees it."""
-    script_inside: str
-    """As the process sees it."""
+    script: str
+    """The source as a file, as the process sees it."""
     line: Line
     come: "asyncio.Task[None]"
     """Done when the code inside has said something, or the process has ended."""
@@ -68,7 +68,7 @@ class RemoteExec:
     async def enter(self, errand: Errand) -> str:
         with contextlib.ExitStack() as asked:
             try:
-                wish = remote_exec.asked(errand.process.pid, errand.script_inside)
+                wish = remote_exec.asked(errand.process.pid, errand.script)
                 await asyncio.to_thread(asked.enter_context, wish)
             except remote_exec.NotNowError as error:
                 raise NoWayError(Reason.DEBUGGER_UNSUITED, f"process {errand.process.pid}: {error}") from error
@@ -141,13 +141,11 @@ class Gdb:
     async def enter(self, errand: Errand) -> str:
         if shutil.which("gdb") is None:
             raise NoWayError(Reason.DEBUGGER_MISSING, "gdb is not installed beside the agent")
-        text = errand.script.with_name("gdb-source")
-        text.write_bytes(errand.source.encode() + b"\0")
-        await _gdb(errand.process, [*_put(text), _QUEUE])
+        await _gdb(errand.process, errand.source, _QUEUE)
         await asyncio.wait({errand.come}, timeout=SLEEPY)
         come = errand.come.done() or errand.line.arrived
         if not come and await asyncio.to_thread(remote_exec.asleep, errand.process.pid):
-            await _gdb(errand.process, [*_put(text), *_AT_ONCE])
+            await _gdb(errand.process, errand.source, *_AT_ONCE)
         await asyncio.wait({errand.come})
         return self.name
 
@@ -161,14 +159,53 @@ _AT_ONCE = (
 )
 
 
-def _put(text: Path) -> tuple[str, str]:
-    size = -(-text.stat().st_size // 4096) * 4096
+_ADDRESS = "0" * 20
+"""Stands for the page's address in the text, in decimal digits, until gdb knows it."""
+_MORE = 1024
+"""Bytes for what gives the page back."""
+
+
+def _text(source: str) -> tuple[bytes, int]:
+    """The source, and what gives its page back once it has been read; and the bytes of that page."""
+    size = -(-(len(source.encode()) + _MORE) // 4096) * 4096
+    unmap = (
+        "try:\n"
+        " import ctypes\n"
+        f" ctypes.CDLL(None).munmap(ctypes.c_void_p(int('{_ADDRESS}')), ctypes.c_size_t({size}))\n"
+        "except BaseException:\n"
+        " pass\n"
+    )
+    later = f"try:\n import _thread\n _thread.start_new_thread(exec, ({unmap!r}, {{}}))\nexcept BaseException:\n pass\n"
+    return f"{source}\nexec({later!r}, {{}})\n".encode(), size
+
+
+def _put(text: bytes, size: int, file: str) -> Iterator[str]:
+    """Commands that put the file, which has that text, into a page of its own; `$page` is its address."""
     mmap = "((void *(*)(void *, unsigned long, int, int, int, long)) mmap)"
-    return f"set $page = {mmap}((void *) 0, {size}, 3, 0x22, -1, 0)", f"restore {text} binary $page"
+    yield f"set $page = {mmap}((void *) 0, {size}, 3, 0x22, -1, 0)"
+    yield f"restore {file} binary $page"
+    at = text.rindex(_ADDRESS.encode())
+    for place in range(len(_ADDRESS)):
+        unit = 10 ** (len(_ADDRESS) - 1 - place)
+        yield f"set {{char}}($page + {at + place}) = 48 + ((unsigned long) $page / {unit}ul) % 10"
 
 
-async def _gdb(process: Process, commands: list[str]) -> None:
-    """Raises SquashError when the call was not made, or did not return 0."""
+async def _gdb(process: Process, source: str, *calls: str) -> None:
+    """Makes the calls with the source at `$page`.
+
+    Raises SquashError when the call was not made, or did not return 0.
+    """
+    text, size = _text(source)
+    # In memory: there is a ticket in it, and a file might lie where the process's user decides what its name means.
+    file = os.memfd_create("squash")
+    try:
+        os.write(file, text)
+        await _run_gdb(process, [*_put(text, size, f"/proc/self/fd/{file}"), *calls], file)
+    finally:
+        os.close(file)
+
+
+async def _run_gdb(process: Process, commands: list[str], file: int) -> None:
     argv = ["gdb", "-nx", "-batch", "-iex", "set auto-load off", "-iex", "set debuginfod enabled off"]
     argv += ["-p", str(process.pid)]
     argv += [word for command in commands for word in ("-ex", command)]
@@ -179,6 +216,7 @@ async def _gdb(process: Process, commands: list[str]) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
+        pass_fds=(file,),
     )
     said, _ = await asyncio.shield(spawn(gdb.communicate(), "gdb"))
     if f"{_CALLED} 0\n".encode() not in said:

@@ -5,7 +5,6 @@ code inside (inside/attach.py) dials it: once for the control line, and once for
 """
 
 import asyncio
-import contextlib
 import functools
 import importlib.util
 import re
@@ -16,7 +15,7 @@ from typing import Any
 
 from agent import pack
 from agent.debuggers import Target, attempt
-from agent.inner import Inner
+from agent.inner import Inner, take_out_left_behind
 from agent.line import Line
 from agent.preflight.facts import Facts
 from agent.preflight.finding import Finding, ok, refused, warning
@@ -88,10 +87,9 @@ class Debugpy:
         return 0.6 if "/libpython" in process.maps else -1.0
 
     async def attach(self, target: Target) -> "DebugpyServer":
-        inner = await asyncio.to_thread(Inner.make, target.process, target.directory)
-        job = _Job(target, inner)
+        job = _Job(target, Inner(target.process, target.directory))
         try:
-            await job.prepare()
+            await job.prepare(self.needs.files)
             await _enter(target, job)
             return DebugpyServer(target, job)
         except BaseException:
@@ -103,8 +101,7 @@ class Debugpy:
 
         The code inside took the debugger out of the process when the control line ended with the agent.
         """
-        if inner := await asyncio.to_thread(Inner.left_behind, directory):
-            await asyncio.to_thread(inner.remove)
+        await asyncio.to_thread(take_out_left_behind, directory)
 
 
 class DebugpyServer:
@@ -129,9 +126,11 @@ class DebugpyServer:
         await asyncio.wait({self._detached})
 
     async def _detach(self) -> None:
-        if not await self._line.tell("detach", DETACH):
-            _log.warning("process did not say that the debugger is out", pid=self._target.process.pid)
-        await self._job.close()
+        try:
+            if not await self._line.tell("detach", DETACH):
+                _log.warning("process did not say that the debugger is out", pid=self._target.process.pid)
+        finally:
+            await self._job.close()
 
 
 class _Job:
@@ -142,6 +141,7 @@ class _Job:
         self._process = target.process
         self._inner = inner
         self._package = ""
+        self._package_name = ""
 
     def source(self) -> str:
         """What is injected: runs the job once, if it is still wanted, and leaves no name behind.
@@ -176,38 +176,33 @@ class _Job:
         )
         return f"exec({start!r}, {{}})"
 
-    async def prepare(self) -> None:
+    async def prepare(self, files: int) -> None:
         """Puts everything where the process finds it. Raises SquashError when the process could not use it."""
+        await asyncio.to_thread(self._inner.make, files)
         package = _package()
         minor = _minor(self._process)
         contents = functools.partial(pack.contents, package, minor)
         # Each version has its own place: what is compiled for one is empty for the others.
-        name = "debugpy" if minor is None else f"debugpy-3.{minor}"
-        self._package = await asyncio.to_thread(self._inner.provide, package, name, contents)
-        job = self._inner.outside / "job"
-        job.write_bytes(INSIDE.read_bytes())
-        self.script.write_text(self.source())
-        await self.line.listen([job, self.script], [package / "__init__.py"])
+        self._package_name = "debugpy" if minor is None else f"debugpy-3.{minor}"
+        self._package = await asyncio.to_thread(self._inner.provide, package, self._package_name, contents)
+        self._inner.write("job", INSIDE.read_bytes())
+        self._inner.write("enter.py", self.source().encode())
+        await self.line.listen([package / "__init__.py"])
 
     async def thin(self, loaded: object) -> None:
         """What the process has read need not lie in its memory a second time, as files in its container do."""
         if isinstance(loaded, list):
             files = [file for file in loaded if isinstance(file, str)]
-            await asyncio.to_thread(self._inner.thin, self._package, files)
+            await asyncio.to_thread(self._inner.thin, self._package_name, files)
 
     @property
-    def script(self) -> Path:
-        """The source as a file."""
-        return self._inner.outside / "enter.py"
-
-    @property
-    def script_inside(self) -> str:
+    def script(self) -> str:
+        """The source as a file, as the process sees it."""
         return f"{self._inner.inside}/enter.py"
 
     async def close(self) -> None:
         """Hangs up; code that comes later finds that it is not wanted. Idempotent."""
-        with contextlib.suppress(OSError):
-            (self._inner.outside / "job").unlink(missing_ok=True)
+        await asyncio.to_thread(self._inner.withdraw, "job")
         await self.line.close()
 
 
@@ -221,7 +216,7 @@ async def _enter(target: Target, job: _Job) -> None:
 
     coming = spawn(come(), "code inside")
     try:
-        errand = Errand(target.process, job.source(), job.script, job.script_inside, line, coming)
+        errand = Errand(target.process, job.source(), job.script, line, coming)
         ways = [way for way in WAYS if way.suits(target.process)]
         for way in ways:
             begun, strategy = time.monotonic(), way.name
@@ -248,7 +243,9 @@ async def _enter(target: Target, job: _Job) -> None:
 def _failure(process: Process, said: dict[str, Any]) -> SquashError:
     if "reason" in said:
         _log.warning("debugger did not start", pid=process.pid, traceback=said.get("traceback"))
-        return SquashError(Reason(said["reason"]), f"process {process.pid}: {said['message']}")
+        unsuited = said["reason"] == Reason.DEBUGGER_UNSUITED
+        reason = Reason.DEBUGGER_UNSUITED if unsuited else Reason.ATTACH_FAILED
+        return SquashError(reason, f"process {process.pid}: {said.get('message')}")
     if not process.alive:
         return SquashError(Reason.PROCESS_GONE, f"process {process.pid} ended while debugpy was attached")
     return SquashError(Reason.ATTACH_FAILED, f"process {process.pid} hung up while debugpy was attached")

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from agent import nodeport
 from agent.debuggers import Target, attempt
 from agent.elf import NotElfError, dynamic_symbols
-from agent.inner import Inner
+from agent.inner import Inner, take_out_left_behind
 from agent.line import Line
 from agent.preflight.facts import Facts
 from agent.preflight.finding import Finding, ok, refused, warning
@@ -38,7 +38,6 @@ ARRIVE = 10.0
 """Seconds for the main thread to run JavaScript, and for the worker to dial then."""
 DETACH = 5.0
 """Seconds for the main thread to be let go before the agent hangs up; hanging up has the worker go by itself."""
-_WOKEN = "woken.json"
 _CHECK = "inspector"
 _NAMES = re.compile(r"node(js)?(-?\d+(\.\d+)*)?|nsolid")
 _STARTERS = re.compile(r"(npm|npx|yarn|pnpm|pnpx|nodemon|pm2|forever|concurrently|corepack|tsx|ts-node-dev)\b")
@@ -82,10 +81,10 @@ class Node:
 
     async def attach(self, target: Target) -> "NodeServer":
         process = target.process
-        inner = await asyncio.to_thread(Inner.make, process, target.directory)
-        line = Line(process, inner)
+        line = Line(process, Inner(process, target.directory))
         began = time.monotonic()
         try:
+            await asyncio.to_thread(line.inner.make, self.needs.files)
             await line.listen()
             port = await self._bring_in(target, line)
             await _arrival(process, line, port)
@@ -110,7 +109,7 @@ class Node:
         job = {"path": line.path, "ticket": line.ticket, "source": INSIDE.read_text()}
         turn = self._turns.setdefault(procfs.namespace(process.pid, "net"), asyncio.Lock())
         async with turn:
-            note = target.directory / _WOKEN
+            note = _note(target.directory)
             note.write_text(json.dumps({"pid": process.pid, "start_time": process.start_time}))
             # It takes its course when nobody waits any more: a port that was opened must be closed.
             asked = spawn(asyncio.to_thread(_asked, process, job), f"inspector of {process.pid}")
@@ -132,9 +131,8 @@ class Node:
 
         The worker ended with the agent's control line.
         """
-        await asyncio.to_thread(_shut_left_open, directory / _WOKEN)
-        if inner := await asyncio.to_thread(Inner.left_behind, directory):
-            await asyncio.to_thread(inner.remove)
+        await asyncio.to_thread(_shut_left_open, _note(directory))
+        await asyncio.to_thread(take_out_left_behind, directory)
 
 
 class NodeServer:
@@ -169,11 +167,13 @@ class NodeServer:
             return None
 
     async def _detach(self) -> None:
-        if not await self._line.tell("detach", DETACH) and self._process.alive:
-            _log.warning("process did not say that the debugger is out", pid=self._process.pid)
-        if self._next and (unused := await self._next):
-            await unused.close()
-        await self._line.close()
+        try:
+            if not await self._line.tell("detach", DETACH) and self._process.alive:
+                _log.warning("process did not say that the debugger is out", pid=self._process.pid)
+            if self._next and (unused := await self._next):
+                await unused.close()
+        finally:
+            await self._line.close()
 
 
 async def _arrival(process: Process, line: Line, port: nodeport.Port) -> None:
@@ -208,6 +208,11 @@ def _asked(process: Process, job: Mapping[str, str]) -> nodeport.Port | SquashEr
         return refusal
     except OSError as error:
         return SquashError(Reason.ATTACH_FAILED, f"the network of process {process.pid}: {error}")
+
+
+def _note(directory: Path) -> Path:
+    """Of a process that was told to listen. Beside the directory, which may be the process's user's by then."""
+    return directory.with_suffix(".woken")
 
 
 def _shut_left_open(note: Path) -> None:

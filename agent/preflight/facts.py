@@ -48,6 +48,8 @@ class Home:
     """Why they could not; empty when they can."""
     free: int = 1 << 40
     """Bytes that fit in."""
+    executable: bool = True
+    """Whether libraries in there can be loaded."""
 
 
 @dataclass(frozen=True)

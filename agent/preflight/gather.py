@@ -89,11 +89,8 @@ def target(process: Process) -> TargetFacts:
 
 
 def _home(process: Process, path: str) -> Home:
-    obstacle = inner.obstacle(process, path)
-    if obstacle:
-        return Home(path, obstacle, 0)
-    space = os.statvfs(process.root / path.removeprefix("/"))
-    return Home(path, "", space.f_bavail * space.f_frsize)
+    room = inner.room(process, path)
+    return Home(path, room.obstacle, room.free, room.executable)
 
 
 def _seccomp(status: dict[str, str]) -> Seccomp:

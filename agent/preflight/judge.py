@@ -164,7 +164,7 @@ def _file_systems(facts: Facts, needs: Needs) -> Iterator[Finding]:
     homes = facts.target.homes
     if not needs.directory or not facts.target.other_files:
         return
-    troubles = {home.path: home.obstacle or _too_small(home, needs.files) for home in homes}
+    troubles = {home.path: home.obstacle or _lacks(home, needs.files) for home in homes}
     obstacles = "; ".join(f"{path}: {trouble}" for path, trouble in troubles.items() if trouble)
     usable = next((path for path, trouble in troubles.items() if not trouble), "")
     if not usable:
@@ -179,7 +179,9 @@ def _file_systems(facts: Facts, needs: Needs) -> Iterator[Finding]:
         yield ok("file_systems", f"{usable} can be used" + (f" ({obstacles})" if obstacles else ""))
 
 
-def _too_small(home: Home, files: int) -> str:
+def _lacks(home: Home, files: int) -> str:
+    if files and not home.executable:
+        return "mounted noexec"
     if home.free >= files:
         return ""
     return f"{home.free // MEGABYTE} MiB free, and the debugger's files take {files // MEGABYTE}"

@@ -19,7 +19,7 @@ async def test_a_process_that_says_it_dialed_and_did_not(short: Path, monkeypatc
     monkeypatch.setattr(line_module, "CONNECT", 0.2)
     this = Process.read(os.getpid())
     assert this
-    line = Line(this, Inner(short, str(short)))
+    line = Line(this, Inner(this, short))
     ours, theirs = socket.socketpair()
     inside = Stream(*await asyncio.open_connection(sock=theirs))
     line._control.set_result(Stream(*await asyncio.open_connection(sock=ours)))
@@ -29,3 +29,22 @@ async def test_a_process_that_says_it_dialed_and_did_not(short: Path, monkeypatc
     assert line.ended.is_set()
     await line._control.result().close()
     await inside.close()
+
+
+@pytest.mark.parametrize("said", [b"x" * 200_000, b"[" * 60_000, b"[1, 2]", b"7", b"no JSON", b'{"done": 7'])
+async def test_a_process_that_says_anything_ends_the_line(short: Path, said: bytes) -> None:
+    this = Process.read(os.getpid())
+    assert this
+    line = Line(this, Inner(this, short))
+    line.inner.make()
+    await line.listen()
+    inside = Stream(*await asyncio.open_unix_connection(line.path))
+    inside.writer.write(f"{line.ticket} control\n".encode() + said + b"\n")
+    await asyncio.wait_for(asyncio.shield(line._control), 60)
+    assert not await asyncio.wait_for(line.tell("detach"), 60)
+    assert line.ended.is_set()
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(line.client(ORDINARY), 60)
+    await line.close()
+    await inside.close()
+    assert not await asyncio.wait_for(line.tell("detach"), 60)

@@ -67,7 +67,6 @@ async def test_a_process_in_a_container_grows_little(container: Debuggee, short:
         assert seen["answer"] == {"price": 15}
         await server.detach()
         assert brought(container) == 0
-        (place / "t" / "inside.json").unlink()
 
 
 def test_for_its_own_version_the_code_is_compiled_already() -> None:

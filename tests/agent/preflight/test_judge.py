@@ -14,7 +14,7 @@ from squash.reasons import Reason
 from tests.agent.preflight.facts import NOBODY, PROGRAM, ROOT, facts
 
 TRACES = Needs(traces=True)
-BRINGS = Needs(traces=True, directory=True, runs_code=True, memory=16 * MEGABYTE)
+BRINGS = Needs(traces=True, directory=True, files=MEGABYTE, runs_code=True, memory=16 * MEGABYTE)
 NATIVE = Needs(traces=True, symbols=True, libraries=True, machines=frozenset({"x86_64", "aarch64"}))
 CONNECTS = Needs(network=True)
 
@@ -137,7 +137,7 @@ REFUSED = {
         "runs aarch64 code on x86_64",
     ),
     "no place": (
-        facts(other_files=True, homes=(Home("/dev", "mounted noexec"), Home("/run", "mounted read-only"))),
+        facts(other_files=True, homes=(Home("/dev", "", executable=False), Home("/run", "mounted read-only"))),
         BRINGS,
         "file_systems",
         Reason.FILES_UNREADABLE,
@@ -212,8 +212,12 @@ ALLOWED = {
     "strict, and nothing runs in there": (facts(seccomp=Seccomp.STRICT), NATIVE),
     "a user namespace below": (facts(other_users=True, uid_inside=0), TRACES),
     "the second place": (
-        facts(other_files=True, homes=(Home("/dev", "mounted noexec"), Home("/run", ""))),
+        facts(other_files=True, homes=(Home("/dev", "", executable=False), Home("/run", ""))),
         BRINGS,
+    ),
+    "a place for a socket alone": (
+        facts(other_files=True, homes=(Home("/dev", "", free=0, executable=False),)),
+        replace(CONNECTS, directory=True),
     ),
     "enough memory": (facts(memory=Memory(64 * MEGABYTE, 60 * MEGABYTE, 40 * MEGABYTE)), BRINGS),
     "memory that it does not take": (facts(memory=Memory(64 * MEGABYTE, 64 * MEGABYTE, 0)), NATIVE),
