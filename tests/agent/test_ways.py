@@ -17,6 +17,7 @@ from agent.process import Process
 from squash.errors import SquashError
 from squash.reasons import Reason
 
+from .native import until
 from .pythons import NEWEST
 from .targets import Debuggee, debuggee, session, target
 from .test_debugpy import settled, stop_at_price
@@ -149,3 +150,44 @@ async def test_an_interpreter_in_a_shared_library(room: str, short: Path) -> Non
         assert Debugpy().claim(service.facts()) > 0
         strategies = await attached(service, short)
     assert strategies[-1] == ("remote_exec" if room == "busy" else "ptrace, direct"), strategies
+
+
+@pytest.mark.parametrize("room", ["busy", "select"])
+async def test_gdb_leaves_no_page_behind(room: str, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debugpy, "WAYS", (ways.Gdb(),))
+    with debuggee(room) as service:
+        for _turn in range(2):
+            await attached(service, short)
+        service.tell("look")
+        await until(lambda: pages_beginning_with(service.pid, b"exec('try:") == 0)
+
+
+async def test_gdbs_source_is_no_file_that_a_user_can_replace(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, called = short / "secret", []
+    secret.write_text("the agent's own")
+
+    class Replaced(ways.Gdb):
+        async def enter(self, errand: ways.Errand) -> str:
+            for name in ("gdb-source",):
+                (errand.line.inner.own / name).symlink_to(secret)
+            called.append(name)
+            return await super().enter(errand)
+
+    monkeypatch.setattr(debugpy, "WAYS", (Replaced(),))
+    with debuggee() as service:
+        await attached(service, short)
+    assert called
+    assert secret.read_text() == "the agent's own"
+
+
+def pages_beginning_with(pid: int, start: bytes) -> int:
+    """How many pages of a process's own memory begin with these bytes."""
+    found = 0
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for mapping in inject.mappings(pid):
+            if mapping.rights == "rw-p" and not mapping.path:
+                for page in range(mapping.start, mapping.end, 4096):
+                    memory.seek(page)
+                    with contextlib.suppress(OSError):
+                        found += memory.read(len(start)) == start
+    return found
