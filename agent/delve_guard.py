@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from agent import rescue, traps
-from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, Who, outlive, say
+from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, outlive, say
 from agent.tracee import Tracee
 
 ATTACH = 5.0
@@ -38,13 +38,12 @@ class LostError(Exception):
 
 class Guard:
     def __init__(self, pid: int, path: Path, delve: int, said: int) -> None:
-        target, guard = Who.of(pid), Who.of(os.getpid())
-        if target is None or guard is None:
-            raise LostError(f"process {pid} is gone")
+        notes = Notes.load(path)
+        if notes is None:
+            words = os.read(said, 4096).decode(errors="replace").strip()
+            raise LostError(words or f"there is nobody to debug process {pid}")
         self._path = path
-        server = Who.of(delve) or Who(delve, 0)
-        self._notes = Notes(target, guard, rescue.stopped(pid), server)
-        self._notes.save(path)
+        self._notes = notes
         self._woken = _signals()
         self._handle = os.pidfd_open(delve)
         self._delve = delve

@@ -1,64 +1,98 @@
 """Starting delve: the first thing in the life of its guard, which loads what it needs for the rest meanwhile.
 
 Arguments: the pid, the path for the notes, the program delve, the way it listens; then names of terms. So little is
-imported because every millisecond here is one that a developer waits.
+imported because every millisecond here is one that a developer waits. But from the moment that delve may touch the
+process there are notes (agent.rescue), for the case that this process is killed.
 """
 
 import ctypes
 import os
 import sys
 
+from agent.taskstat import START_TIME, fields, stopped
+
 UNIX, NETWORK = "unix", "network"
 """Where delve listens: on a unix socket; on a port of a network that has nobody else in it."""
 PORT = 2345
 """In that network every port is free."""
 SOCKET = "delve.sock"
-_SET_PDEATHSIG, _SIGINT = 1, 2
+_SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
+_SET_PDEATHSIG = 1
+_DEFAULT, _IGNORE = ctypes.c_void_p(0), ctypes.c_void_p(1)
 _NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
+    # What ends a service must not come between it and a release. The signal module takes longer to load.
+    _signals(_IGNORE)
     pid, notes, delve, way, *_ = sys.argv[1:]
-    child, said = spawn(delve, pid, os.path.dirname(notes), way)  # noqa: PTH120 - as in spawn
+    child, said, noted = spawn(delve, int(pid), notes, way)
 
     from pathlib import Path  # noqa: PLC0415 - delve starts meanwhile
 
     from agent.delve_guard import look_after  # noqa: PLC0415
 
+    os.read(noted, 1)
     look_after(int(pid), Path(notes), child, said)
 
 
-def spawn(delve: str, pid: str, directory: str, way: str) -> tuple[int, int]:
-    """Starts it; its pid, and a descriptor of all that it says."""
+def spawn(delve: str, pid: int, notes: str, way: str) -> tuple[int, int, int]:
+    """Starts it; its pid, a descriptor of all that it says, and one that ends when its notes are written, or it did."""
     ours, theirs = os.pipe()
+    noted, noting = os.pipe()
+    directory = os.path.dirname(notes)  # noqa: PTH120 - pathlib takes longer to load than delve to start
     door = f"{directory}/{SOCKET}"
     if os.path.lexists(door):
-        os.unlink(door)  # noqa: PTH108 - pathlib takes longer to load than delve to start
+        os.unlink(door)  # noqa: PTH108 - as above
     listen = f"unix:{door}" if way == UNIX else f"127.0.0.1:{PORT}"
     # Not continuing by itself: a fast client would race with it. Versions that it does not know mostly work.
     options = ["--headless", "--api-version=2", "--check-go-version=false", f"--listen={listen}"]
     # It writes a file of its settings where it finds none.
     environment = {**os.environ, "XDG_CONFIG_HOME": directory, "HOME": directory}
-    libc = ctypes.CDLL(None, use_errno=True)
-    guard = os.getpid()
+    guard, before = os.getpid(), stopped(pid)
     child = os.fork()
     if child:
         os.close(theirs)
-        return child, ours
+        os.close(noting)
+        return child, ours, noted
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(theirs, 1)
         os.dup2(theirs, 2)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        libc.prctl(_SET_PDEATHSIG, _SIGINT, 0, 0, 0)
+        _signals(_DEFAULT)
+        _libc.prctl(_SET_PDEATHSIG, _SIGINT, 0, 0, 0)
         if os.getppid() != guard:
             os._exit(1)
+        _note(notes, pid, guard, before)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         if way == NETWORK:
-            _own_network(libc)
-        os.execve(delve, [delve, "attach", pid, *options], environment)  # noqa: S606 - there is no shell to want
+            _own_network(_libc)
+        os.execve(delve, [delve, "attach", str(pid), *options], environment)  # noqa: S606 - there is no shell to want
     except OSError as error:
         os.write(2, f"{delve} could not be started: {error}\n".encode())
     os._exit(127)
+
+
+def _signals(action: ctypes.c_void_p) -> None:
+    for number in (_SIGHUP, _SIGINT, _SIGTERM):
+        _libc.signal(number, action)
+
+
+def _note(path: str, pid: int, guard: int, before: bool) -> None:
+    """As agent.rescue.Notes are saved: this process is going to be delve. Raises OSError, also when one is gone."""
+    whose = {}
+    for name, number in (("target", pid), ("guard", guard), ("server", os.getpid())):
+        found = fields(f"/proc/{number}/stat")
+        if not found:
+            raise ProcessLookupError(f"process {number} is gone")
+        whose[name] = f"[{number}, {found[START_TIME]}]"
+    parties = ", ".join(f'"{name}": {who}' for name, who in whose.items())
+    # The json module takes longer to load.
+    rest = f'"stopped": {str(before).lower()}, "originals": {{}}, "multiprocess": false, "points": []'
+    with open(f"{path}.new", "w") as file:  # noqa: PTH123 - as above
+        file.write(f"{{{parties}, {rest}}}")
+    os.replace(f"{path}.new", path)  # noqa: PTH105 - as above
 
 
 def _own_network(libc: ctypes.CDLL) -> None:

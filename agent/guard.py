@@ -20,6 +20,7 @@ from pathlib import Path
 from agent import rescue, rsp, verdicts
 from agent.farewell import Channel, LostError, Peer, forget
 from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, Who, outlive, say
+from agent.taskstat import stopped
 from agent.terms import Terms
 from agent.verdicts import Action, Verdict
 
@@ -34,7 +35,7 @@ class Guard(Peer):
         target, guard = Who.of(pid), Who.of(os.getpid())
         if target is None or guard is None:
             raise LostError(f"process {pid} is gone")
-        notes = Notes(target, guard, rescue.stopped(pid))
+        notes = Notes(target, guard, stopped(pid))
         notes.save(path)
         server, words = spawn(gdbserver, pid, path)
         super().__init__(notes._replace(server=server), path)

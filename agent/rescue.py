@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.rsp import Point
+from agent.taskstat import START_TIME, STATE, fields, states, stopped
 
 TRAPS = {1: b"\xcc", 4: b"\x00\x00\x20\xd4"}
 """What gdbserver writes as a breakpoint, by its size in bytes: int3 on x86, brk #0 on aarch64."""
@@ -35,8 +36,8 @@ class Who(NamedTuple):
 
     @classmethod
     def of(cls, pid: int) -> "Who | None":
-        fields = _stat(Path(f"/proc/{pid}/stat"))
-        return cls(pid, int(fields[19])) if fields and fields[0] not in "ZX" else None
+        found = fields(f"/proc/{pid}/stat")
+        return cls(pid, int(found[START_TIME])) if found and found[STATE] not in "ZX" else None
 
     @property
     def alive(self) -> bool:
@@ -188,16 +189,9 @@ def settle(notes: Notes, limit: float) -> bool:
     return True
 
 
-def stopped(pid: int) -> bool:
-    """Whether a stop signal has stopped the process (state T; a tracer's stop is another one)."""
-    stats = (_stat(path) for path in Path(f"/proc/{pid}/task").glob("*/stat"))
-    return any(fields and fields[0] == "T" for fields in stats)
-
-
 def halted(pid: int) -> bool:
     """Whether a tracer has stopped every thread (state t)."""
-    stats = (_stat(path) for path in Path(f"/proc/{pid}/task").glob("*/stat"))
-    return all(not fields or fields[0] in "tZX" for fields in stats)
+    return all(state in "tZX" for state in states(pid))
 
 
 def tracer(pid: int) -> int:
@@ -207,12 +201,3 @@ def tracer(pid: int) -> int:
     except OSError:
         return 0
     return int(text.partition("TracerPid:")[2].split(None, 1)[0])
-
-
-def _stat(path: Path) -> list[str]:
-    """The fields of a stat file from the state on; empty when the process is gone."""
-    try:
-        text = path.read_text(errors="replace")
-    except OSError:
-        return []
-    return text[text.rindex(")") + 2 :].split()

@@ -15,7 +15,7 @@ import httpx
 from agent import traps
 from agent.debuggers import Target
 from agent.process import Process
-from agent.rescue import stopped
+from agent.taskstat import stopped
 from squash import procfs
 from tests.agent.native import until
 

@@ -14,9 +14,9 @@ from typing import Any, Self
 
 from agent.debuggers import Target
 from agent.process import Process
-from agent.rescue import stopped
 from agent.rsp import Splitter, body, packet
 from agent.streams import Stream
+from agent.taskstat import stopped
 from squash import procfs
 
 SOURCE = """

@@ -1,6 +1,7 @@
 """Whoever dies, and whenever: the Go process runs on, untraced, as it was built. A real delve, a real process."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from agent.debuggers.delve import Delve, DelveServer
+from agent.delve_start import UNIX
 from agent.guarded import NOTES
+from agent.rescue import Notes, Who
 from tests.agent.delve_client import DapClient, Rpc
 from tests.agent.goservice import BREAK, SELDOM, GoService, delve, go_service
 from tests.agent.native import until
@@ -186,6 +189,38 @@ async def test_the_next_agent_recovers_from_a_delve_that_hangs(running: GoServic
     await Delve().recover(running.place)
     await over(request, running)
     assert not (running.place / NOTES).exists()
+
+
+@pytest.mark.parametrize("moment", ["started", "traced"])
+async def test_the_guard_is_killed_before_it_is_whole(running: GoService, server: DelveServer, moment: str) -> None:
+    def come() -> bool:
+        return bool(running.process.tracer) if moment == "traced" else (running.place / NOTES).exists()
+
+    connecting = asyncio.create_task(server.connect())  # noqa: TID251 - awaited below
+    await until(come)
+    os.kill(running.guard(), signal.SIGKILL)
+    with contextlib.suppress(ConnectionError):  # it may just have been whole
+        await (await connecting).close()
+    await server.disconnected()
+    await over(None, running)
+    assert not (running.place / NOTES).exists()
+
+
+async def test_notes_are_there_before_delve_and_nothing_ends_its_guard(running: GoService) -> None:
+    stand_in, seen = running.place / "dlv", running.place / "seen"
+    stand_in.write_text(
+        f"#!/bin/sh\nkill -TERM $PPID; kill -INT $PPID\ncat {running.place / NOTES} >{seen}\necho not today\n"
+    )
+    stand_in.chmod(0o755)
+    server = DelveServer(running.target, str(stand_in), UNIX)
+    with pytest.raises(ConnectionError, match="not today"):
+        await server.connect()
+    notes = Notes.load(seen)
+    assert notes
+    assert notes.server
+    assert (notes.target, notes.stopped) == (Who.of(running.pid), False)
+    await server.detach()
+    await over(None, running)
 
 
 async def test_there_may_be_nothing_to_recover(tmp_path: Path) -> None:
