@@ -472,6 +472,8 @@ def test_a_message_that_is_none_ends_the_session(text: bytes, terms: Terms) -> N
         b"\x81\xff" + (LONGEST + 1).to_bytes(8) + bytes(4),
         b"\x81\xff" + (1 << 63).to_bytes(8) + bytes(4),
     ],
+    # Masks are random, and every worker has to name the tests alike.
+    ids=["unmasked", "binary", "continued", "reserved", "opcode", "too-long", "endless"],
 )
 def test_a_frame_that_lies_ends_the_session(frame: bytes) -> None:
     talk = Talk()
