@@ -1,6 +1,7 @@
 """One attachment on this node, from the claim to the detach: a ladder of steps, each reported as it is reached."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -37,6 +38,8 @@ UNKNOWN = "unknown"
 """The actor in the audit trail when a client does not say who it is."""
 DEATH = 1.0
 """Seconds between two looks whether the process still lives."""
+DYING = 0.5
+"""Seconds that the end of a process takes, from the first sign of it, on a busy machine."""
 LONGEST_MESSAGE = 2000
 """Characters of `status.message`: a few screens are more than anybody reads."""
 
@@ -198,15 +201,16 @@ class Attachment:
             await self._preflight(debugger, target)
             async with asyncio.timeout(self._tools.settings.attach_timeout):
                 server = await debugger.attach(target)
-        except SquashError as error:
-            if not process.alive and error.reason is not Reason.PROCESS_GONE:
-                raise _gone(process, debugger) from error
-            raise
         except TimeoutError:
             limit = self._tools.settings.attach_timeout
             raise SquashError(
                 Reason.ATTACH_TIMEOUT, f"{debugger.name} did not come up in process {process.pid} within {limit:g} s"
             ) from None
+        except (SquashError, OSError) as error:
+            told = isinstance(error, SquashError) and error.reason is Reason.PROCESS_GONE
+            if not told and await _died(process, error):
+                raise _gone(process, debugger) from error
+            raise
         finally:
             self._log.info("attach tried", attempts=_told(target.attempts))
             if target.attempts:
@@ -326,14 +330,23 @@ def _gone(process: Process, debugger: Debugger) -> SquashError:
     return SquashError(Reason.PROCESS_GONE, f"process {process.pid} ended while {debugger.name} was attached")
 
 
-async def _death(process: Process) -> None:
+async def _died(process: Process, failure: SquashError | OSError) -> bool:
+    """Whether the failure may be the process's end, which shows in many ways before the process is gone."""
+    if process.alive and (isinstance(failure, OSError) or failure.reason is Reason.ATTACH_FAILED):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DYING):
+                await _death(process, DYING / 20)
+    return not process.alive
+
+
+async def _death(process: Process, pause: float = DEATH) -> None:
     """Returns when the process has ended.
 
     One that is killed while a debugger of it stands still is a zombie that nobody is told of: the kernel waits until
     the debugger looks, which may be never (ptrace(2), "Death under ptrace").
     """
     while process.alive:  # noqa: ASYNC110 - nothing tells
-        await asyncio.sleep(DEATH)
+        await asyncio.sleep(pause)
 
 
 def _told(attempts: list[Attempt]) -> str:

@@ -3,7 +3,7 @@
 import os
 import select
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,17 +31,27 @@ class Pods:
     def __init__(self, runtime: Containerd) -> None:
         self.runtime = runtime
         self.namespace = f"ns-{uuid4().hex[:8]}"
+        self._made: list[Pod] = []
 
     def make(self, name: str) -> Pod:
-        return self.runtime.kubelet.pod(name, self.namespace)
+        made = self.runtime.kubelet.pod(name, self.namespace)
+        self._made.append(made)
+        return made
+
+    def close(self) -> None:
+        """What one test leaves would stand in the lists that another one is shown."""
+        for pod in self._made:
+            pod.remove()
 
     def named(self, pod: str, container: str | None = None) -> dict[str, str]:
         return {"pod": pod, "namespace": self.namespace} | ({"container": container} if container else {})
 
 
 @pytest.fixture
-def pods(runtime: Containerd) -> Pods:
-    return Pods(runtime)
+def pods(runtime: Containerd) -> Iterator[Pods]:
+    made = Pods(runtime)
+    yield made
+    made.close()
 
 
 @pytest.fixture
