@@ -1,14 +1,12 @@
 """A small client of the Debug Adapter Protocol, as an editor would speak it."""
 
-import contextlib
 import itertools
-import socket
 from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
+from demo.dialling import dial
 from squash import dap
-from squash.options import Address
 
 Json = dict[str, Any]
 
@@ -21,13 +19,8 @@ class Dap:
     """Blocking; `timeout` in seconds for each answer and event."""
 
     def __init__(self, address: str, timeout: float = 20.0) -> None:
-        """`address` as in `status.debug_server_address`, `unix:/path`, or that of a local end, `127.0.0.1:PORT`."""
-        if address.startswith("unix:"):
-            self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.settimeout(timeout)
-            self._socket.connect(address.removeprefix("unix:"))
-        else:
-            self._socket = socket.create_connection(Address.parse(address), timeout)
+        """`address` as for `demo.dialling.dial`."""
+        self._socket = dial(address, timeout)
         self._reader = dap.Reader()
         self._numbers = itertools.count(1)
         self._answers: dict[int, Json] = {}
@@ -43,12 +36,6 @@ class Dap:
 
     def close(self) -> None:
         self._socket.close()
-
-    def until_closed(self) -> None:
-        """Returns when the debugger's end is closed, after whatever else it said."""
-        with contextlib.suppress(ConnectionError):
-            while self._socket.recv(65536):
-                pass
 
     def attach(self, breakpoints: dict[str, list[int]], **arguments: Any) -> Json:
         """The whole handshake, with breakpoints by file, up to configurationDone. Returns the breakpoints as set.

@@ -187,12 +187,6 @@ def connected(pid: int, port: int) -> list[tuple[str, int]]:
     return sorted(found)
 
 
-def taken_ports(pid: int) -> set[int]:
-    """Every TCP port that somebody listens on in the network namespace of this process."""
-    tables = (f"{pid}/net/tcp", f"{pid}/net/tcp6")
-    return {int(f[1].rpartition(":")[2], 16) for table in tables for f in _connections(table) if f[3] == "0A"}
-
-
 class TcpSocket(NamedTuple):
     """A TCP socket of some network namespace: `state` as in `enum` of tcp_states.h, both ports, and whose it is."""
 

@@ -21,6 +21,7 @@ from demo.dap import Dap, DapError
 from squash import procfs
 from squash.errors import SquashError
 from squash.reasons import Reason
+from tests.drivers.dap import until_closed
 
 from .pythons import pythons
 from .targets import PROGRAM, ROOMS, Debuggee, debuggee, session, target
@@ -184,7 +185,7 @@ async def test_where_it_is_allowed_a_stop_ends_the_service(
         with Dap(address) as client:
             client.attach({str(PROGRAM): [LINE]})
             client.send(command, **arguments)
-            client.until_closed()
+            until_closed(client)
 
     async with session(debugger, server, short, Terms(allow_terminate=True)) as address:
         await asyncio.to_thread(stop, address)

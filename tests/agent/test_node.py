@@ -378,7 +378,7 @@ async def test_what_was_left_open_is_closed_by_the_next_life(short: Path) -> Non
             json.dumps({"pid": process.pid, "start_time": process.start_time})
         )
         os.kill(running.pid, signal.SIGUSR1)
-        await until(lambda: port in procfs.taken_ports(running.pid))
+        await until(lambda: port in {taken for _, taken in procfs.listening(running.pid)})
         await Node().recover(found.directory)
         assert await running.settled(before) == before
 

@@ -1,9 +1,7 @@
 """A Docker engine of the tests' own, and the shop in it."""
 
 import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,13 +9,12 @@ from demo.compose.engine import BASE_IMAGE, command, load_base
 from demo.compose.shop import Shop, opened
 from demo.compose.story import ComposeStory
 from tests.runtimes import engine
-from tests.runtimes.engine import Engine
+from tests.runtimes.engine import Engine, short_directory
 
 
 @pytest.fixture(scope="session")
 def docker_engine() -> Iterator[Engine]:
-    # Sockets in it must have a path of at most 107 bytes, which pytest's own directories leave no room for.
-    with engine.running(Path(tempfile.mkdtemp(prefix="squash-"))) as found:
+    with engine.running(short_directory()) as found:
         yield found
 
 

@@ -1,8 +1,9 @@
 """A client of the Debug Adapter Protocol, as an editor drives it."""
 
+import contextlib
 from typing import Any, ClassVar, Self
 
-from demo.dap import Dap
+from demo.dap import Dap, DapError
 from tests.drivers import PATIENCE, ClientError, Spot
 
 
@@ -66,3 +67,9 @@ class DelveClient(DapClient):
     """Delve, told to debug what it is attached to already."""
 
     arguments: ClassVar[dict[str, Any]] = {"mode": "remote", "stopOnEntry": False}
+
+
+def until_closed(client: Dap) -> None:
+    """Returns when the debugger's end is closed, after whatever else it said."""
+    with contextlib.suppress(DapError, ConnectionError):
+        client.event("none of the protocol's")

@@ -1,11 +1,10 @@
 """A client of the Java Debug Wire Protocol, with the few commands that a breakpoint needs (Java SE, JDWP)."""
 
-import socket
 import struct
 from collections import deque
 from typing import NamedTuple, Self
 
-from squash.options import Address
+from demo.dialling import dial
 from tests.drivers import PATIENCE, ClientError, Spot
 
 HANDSHAKE = b"JDWP-Handshake"
@@ -62,12 +61,7 @@ class Words:
 
 class JdwpClient:
     def __init__(self, address: str, timeout: float = PATIENCE) -> None:
-        if address.startswith("unix:"):
-            self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.settimeout(timeout)
-            self._socket.connect(address.removeprefix("unix:"))
-        else:
-            self._socket = socket.create_connection(Address.parse(address), timeout)
+        self._socket = dial(address, timeout)
         self._number = 0
         self._events: deque[bytes] = deque()
         self._sizes = Sizes(8, 8, 8, 8, 8)

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tests.drivers.languages import LANGUAGES
 from tests.runtimes import containerd, engine, images
 from tests.runtimes.cells import Table
 from tests.runtimes.containerd import Containerd
-from tests.runtimes.engine import Engine
+from tests.runtimes.engine import Engine, short_directory
 from tests.runtimes.pods import ServiceContainers, ServicePods
 from tests.runtimes.wares import Ware, Workshop
 
@@ -134,8 +133,3 @@ def docker_table(apart: None, docker_engine: Engine) -> Iterator[Table]:
         made = Table(world, "docker", "--docker-host", docker_engine.host)
         yield made
         made.close()
-
-
-def short_directory() -> Path:
-    """Sockets in it must have a path of at most 107 bytes, which pytest's own directories leave no room for."""
-    return Path(tempfile.mkdtemp(prefix="squash-"))

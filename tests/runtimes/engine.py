@@ -1,6 +1,7 @@
 """A Docker engine of the tests' own, and its client."""
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,11 @@ class Engine:
         self.base = base
         self.host = host
         self.client = docker.DockerClient(base_url=self.host, timeout=60, version="1.41")
+
+
+def short_directory() -> Path:
+    """Sockets in it must have a path of at most 107 bytes, which pytest's own directories leave no room for."""
+    return Path(tempfile.mkdtemp(prefix="squash-"))
 
 
 @contextlib.contextmanager

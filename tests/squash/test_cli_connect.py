@@ -22,6 +22,7 @@ from squash import procfs
 from squash.calls import create_attachment, create_request, delete_attachment, get_attachment
 from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, HoldUntil, Phase, RequestSpec, State
 from squash.reasons import Reason
+from tests.drivers.dap import until_closed
 from tests.squash.ctl import SQUASHCTL, Ctl, Running
 
 SERVICE = """
@@ -231,7 +232,7 @@ def test_the_end_of_the_attachment_ends_it(shop: Shop) -> None:
     with Dap(f"127.0.0.1:{port}") as dap:
         dap.attach({})
         shop.client.send(delete_attachment(name))
-        dap.until_closed()
+        until_closed(dap)
     status, _, err = running.end()
     assert status == 0
     assert "over: " in err
@@ -250,7 +251,7 @@ def test_whatever_is_killed_the_client_learns_of_it(shop: Shop, who: str) -> Non
     with Dap(f"127.0.0.1:{port}") as dap:
         dap.attach({})
         os.kill({"agent": agent.pid, "process": pid, "coordinator": shop.coordinator.pid}[who], signal.SIGKILL)
-        dap.until_closed()
+        until_closed(dap)
         if who == "process":
             assert running.end()[0] == 0
         else:
@@ -265,7 +266,7 @@ def test_its_own_death_is_a_client_that_left(shop: Shop) -> None:
     with Dap(f"127.0.0.1:{port}") as dap:
         dap.attach({})
         running.send(signal.SIGKILL)
-        dap.until_closed()
+        until_closed(dap)
     after = shop.until(name, Phase.DETACHED)
     assert (after.status.state, after.status.reason) == (State.ATTACHED, Reason.CLIENT_GONE)
     stat = procfs.stat(pid)
