@@ -8,7 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from agent import inner
+from agent import homes
 from agent.denied import YAMA
 from agent.elf import NotElfError
 from agent.libc import libc
@@ -65,7 +65,7 @@ def target(process: Process) -> TargetFacts:
     tracer = int(status.get("TracerPid", "0"))
     by = procfs.stat(tracer) if tracer else None
     looks = _may_look(process)
-    other_files = looks and not inner.same_root(process)
+    other_files = looks and not homes.same_root(process)
     users = procfs.namespace(pid, "user")
     return TargetFacts(
         process=process,
@@ -81,7 +81,7 @@ def target(process: Process) -> TargetFacts:
         uid_inside=uid_inside(process.uid, _id_map(pid)),
         other_files=other_files,
         other_network=procfs.namespace(pid, "net") not in ("", procfs.namespace(os.getpid(), "net")),
-        homes=tuple(_home(process, home) for home in inner.HOMES) if other_files else (),
+        homes=tuple(_home(process, home) for home in homes.HOMES) if other_files else (),
         program=_program(pid),
         libc=libc(process),
         memory=memory.of_process(pid),
@@ -89,7 +89,7 @@ def target(process: Process) -> TargetFacts:
 
 
 def _home(process: Process, path: str) -> Home:
-    room = inner.room(process, path)
+    room = homes.room(process, path)
     return Home(path, room.obstacle, room.free, room.executable)
 
 

@@ -1,17 +1,21 @@
 """Directories in containers whose user is root and means ill: the agent's own files are not touched."""
 
+import asyncio
 import os
 import shutil
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from agent.inner import Inner, room, take_out_left_behind
+from agent.homes import room
+from agent.inner import Inner, take_out_left_behind
 from agent.process import Process
 from squash.errors import SquashError
+from squash.tasks import spawn
 
 from .native import until
 
@@ -218,6 +222,27 @@ async def test_a_socket_takes_no_room_for_programs(options: str, own: Path) -> N
             inner.remove()
     finally:
         container.close()
+
+
+async def test_who_prepares_for_long_keeps_nobody_waiting(container: Container, own: Path) -> None:
+    process, begun, go_on = await container.process(), threading.Event(), threading.Event()
+
+    def slowly() -> list[tuple[Path, bytes]]:
+        begun.set()
+        assert go_on.wait(20)
+        return brought()
+
+    slow, quick = Inner(process, own), Inner(process, own.with_name("00000001"))
+    slow.make()
+    providing = spawn(asyncio.to_thread(slow.provide, own, "package", slowly), "slow one")
+    assert await asyncio.to_thread(begun.wait, 20)
+    quick.make()
+    quick.provide(own, "package", brought)
+    quick.remove()
+    go_on.set()
+    await providing
+    assert (container.dev / "squash/package/__init__.py").exists()
+    slow.remove()
 
 
 async def test_a_directory_of_somebody_else_is_not_used(container: Container, own: Path) -> None:
