@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from agent.aside import aside
 from agent.audit import Audit
 from agent.choice import AmbiguousError, pick
 from agent.containers import Containers
@@ -198,8 +199,8 @@ class Attachment:
         process = target.process
         self._report(phase=Phase.STARTING, pid=process.pid, debugger=debugger.name, protocol=debugger.protocol)
         try:
-            await self._preflight(debugger, target)
             async with asyncio.timeout(self._tools.settings.attach_timeout):
+                await self._preflight(debugger, target)
                 server = await debugger.attach(target)
         except TimeoutError:
             limit = self._tools.settings.attach_timeout
@@ -223,7 +224,13 @@ class Attachment:
     async def _preflight(self, debugger: Debugger, target: Target) -> None:
         """Raises SquashError when the debugger would fail, or could harm the process: nothing was touched then."""
         began = time.monotonic()
-        findings = await asyncio.to_thread(examine, debugger, target.process)
+        pid = target.process.pid
+        try:
+            findings = await aside(lambda: examine(debugger, target.process), f"preflight of {pid}")
+        except asyncio.CancelledError:
+            message = f"looking at process {pid} and its file systems did not come to an end"
+            target.attempts.append(attempt("preflight", began, SquashError(Reason.ATTACH_TIMEOUT, message)))
+            raise
         refusal, doubts = finding.refusal(findings), finding.warnings(findings)
         done = attempt("preflight", began, refusal)
         target.attempts.append(done if refusal or not doubts else replace(done, message=doubts))

@@ -363,4 +363,6 @@ def _others(process: Process, place: Place, ours: socket.socket) -> Iterator[str
 
 def _unreachable(process: Process, place: Place, error: Exception) -> SquashError:
     message = f"the inspector of process {process.pid} cannot be reached at {place}: {error}"
+    if isinstance(error, PermissionError):
+        return SquashError(Reason.CAPABILITY_MISSING, f"{message}: entering another network takes CAP_SYS_ADMIN")
     return SquashError(Reason.ATTACH_FAILED, message)

@@ -139,7 +139,8 @@ def check(process: Process, yama: Path = YAMA) -> None:
     except PermissionError:
         # gdbserver would hang half attached, with the process stopped.
         raise SquashError(
-            Reason.PTRACE_DENIED, f"the agent may trace process {process.pid} but not signal it: it needs CAP_KILL"
+            Reason.CAPABILITY_MISSING,
+            f"the agent may trace process {process.pid} but not signal it: that takes CAP_KILL",
         ) from None
 
 

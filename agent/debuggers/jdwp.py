@@ -56,7 +56,7 @@ class Java:
         try:
             options = jdwp.options(process, ask=False)
             if options.waits and not facts.target.may_signal:
-                yield refused(_CHECK, Reason.PTRACE_DENIED, "waking its JDWP takes a signal", "give the agent CAP_KILL")
+                yield refused(_CHECK, Reason.CAPABILITY_MISSING, "waking its JDWP takes a signal, and so CAP_KILL")
             elif options.waits:
                 jvm.check(process)
         except SquashError as error:
@@ -282,7 +282,7 @@ def _debuggers(process: Process, options: Options) -> list[str]:
 def _unreachable(pid: int, place: Place, error: Exception) -> SquashError:
     where, why = f"{place[0]}:{place[1]}", str(error) or type(error).__name__
     if isinstance(error, PermissionError):
-        return SquashError(Reason.PTRACE_DENIED, f"{why}: connecting inside another network takes CAP_SYS_ADMIN")
+        return SquashError(Reason.CAPABILITY_MISSING, f"{why}: connecting inside another network takes CAP_SYS_ADMIN")
     if isinstance(error, TimeoutError):
         message = f"the JVM {pid} does not answer at {where} within {CONNECT:g} s: it is stopped, or very busy"
         return SquashError(Reason.ATTACH_TIMEOUT, message)

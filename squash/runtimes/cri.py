@@ -1,6 +1,7 @@
 """Asking a CRI runtime (containerd, CRI-O, k3s): `runtime.v1` over gRPC on its unix socket."""
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,9 @@ from squash.runtimes.sockets import there
 POD, NAMESPACE, CONTAINER = "io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "io.kubernetes.container.name"
 """Labels by which the kubelet tells what a container is of."""
 _REMEMBERED = 1_024
+"""Images whose names are kept, those asked for last."""
+FRESH = 30.0
+"""Seconds for which they are: a tag may be moved to another image at any time."""
 TIMEOUT = 5.0
 """Seconds for one answer; a runtime that is well takes a millisecond."""
 # Without it the socket's path would be the host's name, which runtimes refuse.
@@ -49,7 +53,8 @@ class Cri:
         self._socket = socket
         self._messages = classes()
         self._channel: aio.Channel | None = None
-        self._images: dict[str, frozenset[str]] = {}
+        self._images: dict[str, tuple[float, frozenset[str]]] = {}
+        """By reference, with when it was asked; the oldest first."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,12 +96,15 @@ class Cri:
         """Every name of the container's image: tags, digests, its id. Raises SquashError."""
         known = {container.image, container.image_ref} - {""}
         asked = container.image_ref or container.image
-        if asked not in self._images:
-            if len(self._images) >= _REMEMBERED:
-                self._images.clear()
+        when, names = self._images.get(asked, (-FRESH, frozenset()))
+        if time.monotonic() - when >= FRESH:
             found = (await self._call("ImageStatus", IMAGES, image={"image": asked})).image
-            self._images[asked] = frozenset({*found.repo_tags, *found.repo_digests, found.id} - {""})
-        return self._images[asked] | known
+            names = frozenset({*found.repo_tags, *found.repo_digests, found.id} - {""})
+            self._images.pop(asked, None)
+            while len(self._images) >= _REMEMBERED:
+                del self._images[next(iter(self._images))]
+            self._images[asked] = time.monotonic(), names
+        return names | known
 
     async def output(self, container: CriContainer, command: Iterable[str]) -> bytes | None:
         """What a command prints that is run inside; None when it fails or the image does not have it."""
