@@ -23,7 +23,9 @@ from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, outlive, say
 from agent.tracee import Tracee
 
 ATTACH = 5.0
-"""Seconds for delve to trace the process."""
+"""Seconds for delve to trace the process and listen, besides the time that it takes to read the program."""
+READ = 5e6
+"""Bytes of a program's file that delve reads in a second at least, on a slow and busy machine."""
 LOOK = 2
 """Milliseconds between two looks whether it does: nothing tells."""
 HINT = 1.0
@@ -59,7 +61,7 @@ class Guard:
         """The exit status."""
         words, attached = "", False
         try:
-            self._await_attach(time.monotonic() + ATTACH)
+            self._await_attach(patience(self._notes.target.pid))
             attached = True
             say(f"attached {self._delve}")
             self._await_end()
@@ -81,9 +83,9 @@ class Guard:
 
     # -- phases -----------------------------------------------------------------------------------------------------
 
-    def _await_attach(self, deadline: float) -> None:
-        """Until delve listens and traces the process. Raises LostError."""
-        target = self._notes.target.pid
+    def _await_attach(self, limit: float) -> None:
+        """Until delve listens and traces the process, for `limit` seconds. Raises LostError."""
+        target, deadline = self._notes.target.pid, time.monotonic() + limit
         while True:
             self._step(LOOK)
             tid = rescue.tracer(target)
@@ -94,7 +96,7 @@ class Guard:
             if self._leaving:
                 raise LostError("nobody wants it any more")
             if time.monotonic() > deadline:
-                raise LostError(f"delve did not attach within {ATTACH:g} s: {self._last_words()}")
+                raise LostError(f"delve did not attach within {limit:.0f} s: {self._last_words()}")
         # Where the kernel forbids it, the code is put right a moment after the end instead of before.
         with contextlib.suppress(OSError):
             self._tracee = Tracee(tid, self._restore)
@@ -132,7 +134,7 @@ class Guard:
 
     def _restore(self) -> None:
         """Writes back what stands in the executable, wherever there is a breakpoint."""
-        found = traps.find(self._notes.target.pid)
+        found = _breakpoints(self._notes)
         if found:
             self._restored = True
             rescue.restore(self._notes.target, found)
@@ -181,6 +183,19 @@ class Guard:
         return lines[-1] if lines else ""
 
 
+def patience(pid: int) -> float:
+    """Seconds that delve may take to attach to this process."""
+    try:
+        return ATTACH + Path(f"/proc/{pid}/exe").stat().st_size / READ
+    except OSError:
+        return ATTACH
+
+
+def _breakpoints(notes: Notes) -> dict[int, bytes]:
+    """What stood at each of delve's breakpoints: of all that are found, those that were not there before it."""
+    return {at: text for at, text in traps.find(notes.target.pid).items() if at not in notes.others}
+
+
 def _signals() -> int:
     """A descriptor that can be read after each SIGCHLD."""
     heard, told = os.pipe()
@@ -199,12 +214,12 @@ def succeed(path: Path, limit: float) -> bool:
     if notes.server and notes.server.alive:
         # It has had its SIGINT from the kernel.
         if not rescue.reap(notes.server.pid, limit):
-            notes = notes._replace(originals=traps.find(notes.target.pid))
+            notes = notes._replace(originals=_breakpoints(notes))
         else:
             notes = notes._replace(server=None)
-    free = rescue.rescue(notes._replace(originals=notes.originals or traps.find(notes.target.pid)))
+    free = rescue.rescue(notes._replace(originals=notes.originals or _breakpoints(notes)))
     if free:
-        rescue.restore(notes.target, traps.find(notes.target.pid))
+        rescue.restore(notes.target, _breakpoints(notes))
         path.unlink(missing_ok=True)
     return free
 

@@ -1,6 +1,7 @@
 """Starting delve: the first thing in the life of its guard, which loads what it needs for the rest meanwhile.
 
-Arguments: the pid, the path for the notes, the program delve, the way it listens; then names of terms. So little is
+Arguments: the pid, the path for the notes, the program delve, the way it listens, a JSON list of addresses where there
+are traps already; then names of terms. So little is
 imported because every millisecond here is one that a developer waits. But from the moment that delve may touch the
 process there are notes (agent.rescue), for the case that this process is killed.
 """
@@ -26,8 +27,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def main() -> None:
     # What ends a service must not come between it and a release. The signal module takes longer to load.
     _signals(_IGNORE)
-    pid, notes, delve, way, *_ = sys.argv[1:]
-    child, said, noted = spawn(delve, int(pid), notes, way)
+    pid, notes, delve, way, others, *_ = sys.argv[1:]
+    child, said, noted = spawn(delve, int(pid), notes, way, others)
 
     from pathlib import Path  # noqa: PLC0415 - delve starts meanwhile
 
@@ -37,7 +38,7 @@ def main() -> None:
     look_after(int(pid), Path(notes), child, said)
 
 
-def spawn(delve: str, pid: int, notes: str, way: str) -> tuple[int, int, int]:
+def spawn(delve: str, pid: int, notes: str, way: str, others: str) -> tuple[int, int, int]:
     """Starts it; its pid, a descriptor of all that it says, and one that ends when its notes are written, or it did."""
     ours, theirs = os.pipe()
     noted, noting = os.pipe()
@@ -64,7 +65,7 @@ def spawn(delve: str, pid: int, notes: str, way: str) -> tuple[int, int, int]:
         _libc.prctl(_SET_PDEATHSIG, _SIGINT, 0, 0, 0)
         if os.getppid() != guard:
             os._exit(1)
-        _note(notes, pid, guard, before)
+        _note(notes, pid, guard, before, others)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         if way == NETWORK:
             _own_network(_libc)
@@ -79,7 +80,7 @@ def _signals(action: ctypes.c_void_p) -> None:
         _libc.signal(number, action)
 
 
-def _note(path: str, pid: int, guard: int, before: bool) -> None:
+def _note(path: str, pid: int, guard: int, before: bool, others: str) -> None:
     """As agent.rescue.Notes are saved: this process is going to be delve. Raises OSError, also when one is gone."""
     whose = {}
     for name, number in (("target", pid), ("guard", guard), ("server", os.getpid())):
@@ -89,7 +90,9 @@ def _note(path: str, pid: int, guard: int, before: bool) -> None:
         whose[name] = f"[{number}, {found[START_TIME]}]"
     parties = ", ".join(f'"{name}": {who}' for name, who in whose.items())
     # The json module takes longer to load.
-    rest = f'"stopped": {str(before).lower()}, "originals": {{}}, "multiprocess": false, "points": []'
+    rest = (
+        f'"stopped": {str(before).lower()}, "originals": {{}}, "multiprocess": false, "points": [], "others": {others}'
+    )
     with open(f"{path}.new", "w") as file:  # noqa: PTH123 - as above
         file.write(f"{{{parties}, {rest}}}")
     os.replace(f"{path}.new", path)  # noqa: PTH105 - as above

@@ -25,7 +25,7 @@ from squash.reasons import Reason
 from squash.tasks import spawn
 
 CONNECT = 5.0
-"""Seconds for the debugger to attach when a client comes; it takes a few milliseconds."""
+"""Seconds for a debugger to attach that takes a few milliseconds."""
 GUARD = 9.0
 """Seconds for the guard to free the process: its own limits and a little for a busy machine."""
 NOTES = "guard.json"
@@ -61,6 +61,10 @@ class Guarded(ABC):
     def _free(self, patience: float) -> bool:
         """Frees the process by the notes of a guard that is given `patience` seconds. Blocks; whether it is free."""
 
+    def _patience(self) -> float:
+        """Seconds for the debugger to attach when a client comes. More than the guard's own, which can say why."""
+        return CONNECT
+
     async def _dial(self, line: Stream, words: str) -> Stream:
         """The stream for the client: the line to the guard itself, unless it says otherwise in `words`."""
         return line
@@ -86,7 +90,7 @@ class Guarded(ABC):
             said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._watching = spawn(self._watch(self._guard, said), f"guard of {self._process.pid}")
             self._line = Stream(*await asyncio.open_unix_connection(sock=ours))
-            async with asyncio.timeout(CONNECT):
+            async with asyncio.timeout(self._patience()):
                 words = await said
                 if not words.startswith(ATTACHED):
                     raise ConnectionError(words or "the guard died")

@@ -59,6 +59,8 @@ class Notes(NamedTuple):
     """The protocol's extension of that name was agreed."""
     points: tuple[Point, ...] = ()
     """Breakpoints and watchpoints that may be inserted."""
+    others: tuple[int, ...] = ()
+    """Where there were traps before the debugger came: somebody else's, like those of the kernel's uprobes."""
 
     def save(self, path: Path) -> None:
         """Atomically. Does nothing when the directory is gone: then nobody looks for notes any more."""
@@ -81,6 +83,7 @@ class Notes(NamedTuple):
                 originals={int(at, 16): bytes.fromhex(text) for at, text in raw["originals"].items()},
                 multiprocess=bool(raw["multiprocess"]),
                 points=tuple(Point(*point) for point in raw["points"]),
+                others=tuple(int(at) for at in raw.get("others", ())),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -5,6 +5,7 @@ would keep it from working is found out beforehand, without touching the process
 """
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from agent import delve_guard, netns
+from agent import delve_guard, netns, traps
 from agent.debuggers import Target, attempt
 from agent.debuggers.gdb import check
 from agent.delve_start import NETWORK, PORT, SOCKET, UNIX
@@ -25,6 +26,7 @@ from agent.preflight.finding import Finding, ok, refusal, refused, warning
 from agent.preflight.needs import Capability, Needs
 from agent.process import Process
 from agent.streams import Stream
+from agent.terms import ORDINARY, Terms
 from squash import procfs
 from squash.errors import SquashError
 from squash.logs import Log
@@ -141,9 +143,19 @@ class DelveServer(Guarded):
         self._path = path
         self._way = way
         self._door = target.directory / SOCKET
+        self._others: list[int] = []
+        """Where there are traps that are not delve's."""
+
+    async def connect(self, terms: Terms = ORDINARY) -> Stream:
+        await self.disconnected()
+        self._others = list(await asyncio.to_thread(traps.find, self._process.pid))
+        return await super().connect(terms)
 
     def _arguments(self) -> Sequence[str]:
-        return self._path, self._way
+        return self._path, self._way, json.dumps(self._others)
+
+    def _patience(self) -> float:
+        return delve_guard.patience(self._process.pid) + delve_guard.LIMIT + GUARD
 
     def _free(self, patience: float) -> bool:
         return _recover(self._notes, patience)

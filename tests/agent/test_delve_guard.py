@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from agent import delve_guard, traps
 from agent.debuggers.delve import Delve, DelveServer
 from agent.delve_start import UNIX
 from agent.guarded import NOTES
 from agent.rescue import Notes, Who
+from agent.traps import TRAP
 from tests.agent.delve_client import DapClient, Rpc
 from tests.agent.goservice import BREAK, SELDOM, GoService, delve, go_service
 from tests.agent.native import until
@@ -121,6 +123,7 @@ STAND_IN = """
 import asyncio, sys
 from pathlib import Path
 from agent.debuggers import Target
+from agent import delve_guard, traps
 from agent.debuggers.delve import Delve
 from agent.process import Process
 from tests.agent.delve_client import Rpc
@@ -219,6 +222,48 @@ async def test_notes_are_there_before_delve_and_nothing_ends_its_guard(running: 
     assert notes
     assert notes.server
     assert (notes.target, notes.stopped) == (Who.of(running.pid), False)
+    await server.detach()
+    await over(None, running)
+
+
+def code(pid: int, address: int, text: bytes = b"") -> bytes:
+    """What stands at an address, where `text` is then written."""
+    with Path(f"/proc/{pid}/mem").open("r+b", buffering=0) as memory:
+        before = os.pread(memory.fileno(), 1, address)
+        os.pwrite(memory.fileno(), text, address)
+    return before
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_traps_of_others_stay(running: GoService, server: DelveServer, killed: bool) -> None:
+    names = subprocess.run(["go", "tool", "nm", running.process.exe], capture_output=True, text=True, check=True).stdout
+    address = next(int(words[0], 16) for words in map(str.split, names.splitlines()) if words[-1] == "main.never")
+    before = code(running.pid, address, TRAP)
+    client = Rpc(await server.connect())
+    request = await reach("stopped", client, running)
+    assert request
+    if killed:
+        os.kill(running.delve(), signal.SIGKILL)
+        await asyncio.wait_for(server.ended(), 20)
+    await client.stream.close()
+    await server.disconnected()
+    assert await request == 15
+    assert traps.find(running.pid) == {address: before}
+    if not killed:
+        await (await server.connect()).close()  # it was no rescue, so the debugger is still wanted
+        await server.disconnected()
+    assert code(running.pid, address, before) == TRAP
+    await over(None, running)
+
+
+async def test_why_delve_did_not_attach_is_said(running: GoService, tmp_path: Path) -> None:
+    lazy = tmp_path / "dlv"
+    lazy.write_text("#!/bin/sh\necho still reading\nexec sleep 60\n")
+    lazy.chmod(0o755)
+    assert delve_guard.patience(running.pid) > delve_guard.ATTACH
+    server = DelveServer(running.target, str(lazy), UNIX)
+    with pytest.raises(ConnectionError, match=r"did not attach within \d+ s: still reading"):
+        await server.connect()
     await server.detach()
     await over(None, running)
 
