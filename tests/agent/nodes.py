@@ -13,9 +13,12 @@ from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, unix_connect
 
+from agent.debuggers.node import Node, NodeServer
 from agent.process import Process
+from agent.terms import ORDINARY, Terms
 from squash import procfs
-from tests.agent.targets import NAMESPACE
+from squash.tasks import spawn
+from tests.agent.targets import NAMESPACE, session, target
 
 PROGRAM = Path(__file__).parent / "debuggee.js"
 URL = f"file://{PROGRAM}"
@@ -196,3 +199,29 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
     return port
+
+
+@asynccontextmanager
+async def attached(running: Service, short: Path, terms: Terms = ORDINARY) -> AsyncIterator[tuple[NodeServer, str]]:
+    """The debugger in the process, and the address of a session on it."""
+    debugger = Node()
+    server = await debugger.attach(target(running.facts(), short))
+    try:
+        async with session(debugger, server, short, terms) as address:
+            yield server, address
+    finally:
+        await server.detach()
+
+
+async def stop_at_price(caller: Client, running: Service, *, change: int | None = None) -> dict[str, Any]:
+    """A client's whole visit: a breakpoint, a request that runs into it, a look at the locals, and on."""
+    answers = await caller.begin(LINE)
+    assert len(answers[0]["locations"]) == 1
+    request = spawn(running.asks("price", 5), "request")
+    paused = await caller.event("Debugger.paused")
+    seen = await caller.locals(paused)
+    if change is not None:
+        await caller.change(paused, "total", change)
+    await caller.ask("Debugger.resume")
+    line = paused["callFrames"][0]["location"]["lineNumber"]
+    return {"line": line, "locals": seen, "answer": await request}
