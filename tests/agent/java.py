@@ -310,3 +310,9 @@ class Debugger:
                 while True:
                     await self._hear()
         await self.stream.close()
+
+
+async def runs(running: Jvm) -> None:
+    """It answers again, or soon so."""
+    async with asyncio.timeout(10):
+        assert await running.price(3) == 21

@@ -1,13 +1,10 @@
 """The debugger plug-in for JVMs, with a real one behind it."""
 
 import asyncio
-import os
-import re
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,12 +12,6 @@ import pytest
 
 from agent.debuggers import Target
 from agent.debuggers.jdwp import Java
-from agent.jvm import _made
-from agent.jvm import ask as jvm_asked
-from agent.jvm import check as jvm_checked
-from agent.preflight.finding import Level
-from agent.preflight.run import examine
-from agent.process import Process
 from agent.protocols.jdwp_packets import HANDSHAKE, NOT_IMPLEMENTED
 from agent.sessions import Doors, Ears, Session
 from agent.terms import ORDINARY, Terms
@@ -39,9 +30,9 @@ from tests.agent.java import (
     SLEEPS,
     Debugger,
     Jvm,
-    build,
     free_port,
     jvm,
+    runs,
     sleeps,
 )
 from tests.agent.native import until
@@ -52,11 +43,6 @@ SET_VALUES = (16, 2)
 _MAY = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False).returncode == 0
 may_sleep = pytest.mark.skipif(not sleeps(), reason="takes a Java that knows onjcmd=y")
 own_namespaces = pytest.mark.skipif(not _MAY, reason="takes the right to make namespaces")
-
-
-@pytest.fixture(scope="module")
-def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("java"))
 
 
 @asynccontextmanager
@@ -80,12 +66,6 @@ def forget(debugger: Java) -> None:
     """As at the end of an agent."""
     for connection in list(debugger._kept.values()):
         connection.end()
-
-
-async def runs(running: Jvm) -> None:
-    """It answers again, or soon so."""
-    async with asyncio.timeout(10):
-        assert await running.price(3) == 21
 
 
 FORMS = {
@@ -271,82 +251,6 @@ async def test_one_who_comes_between_two_clients_is_named(classes: Path, short: 
         await server.detach()
 
 
-REFUSALS = {
-    f"was started without JDWP.*{re.escape(JDWP)}": [],
-    "dials a debugger": ["-agentlib:jdwp=transport=dt_socket,server=n,suspend=n,address=127.0.0.1:PORT"],
-    "has a timeout": [f"{LISTENS},address=127.0.0.1:0,timeout=3600000"],
-    "only at an exception": [f"{LISTENS},address=127.0.0.1:0,onthrow=java.lang.Error,launch=/bin/true"],
-}
-if sleeps():
-    REFUSALS["DisableAttachMechanism"] = [SLEEPS, "-XX:+DisableAttachMechanism"]
-
-
-@pytest.mark.parametrize("where", ["variable", "file"])
-def test_a_jvm_that_would_write_its_threads_instead_of_listening_is_known(
-    classes: Path, tmp_path: Path, where: str
-) -> None:
-    option = "-XX:+DisableAttachMechanism"
-    (tmp_path / "words").write_text(option)
-    words = ("@" + str(tmp_path / "words"),) if where == "file" else ()
-    environment = {"JAVA_TOOL_OPTIONS": option} if where == "variable" else {}
-    with jvm(classes, *words, environment=environment) as running:
-        with pytest.raises(SquashError, match="DisableAttachMechanism") as refused:
-            jvm_checked(running.process)
-        assert refused.value.reason is Reason.DEBUGGER_UNSUITED
-
-
-@pytest.mark.parametrize("words", REFUSALS)
-async def test_what_cannot_be_is_refused_with_what_to_change(classes: Path, short: Path, words: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as waiting, ThreadPoolExecutor() as pool:
-        options = [option.replace("PORT", str(waiting.getsockname()[1])) for option in REFUSALS[words]]
-        other = pool.submit(greeted, waiting) if options != REFUSALS[words] else None
-        with jvm(classes, *options) as running:
-            with pytest.raises(SquashError, match=words) as refused:
-                await Java().attach(Target(running.process, short))
-            assert refused.value.reason is Reason.DEBUGGER_UNSUITED
-            await runs(running)
-            if other:
-                other.result().close()
-
-
-def greeted(waiting: socket.socket) -> socket.socket:
-    """A JVM that dialed."""
-    other, _ = waiting.accept()
-    other.sendall(HANDSHAKE)
-    other.recv(len(HANDSHAKE))
-    return other
-
-
-@pytest.mark.parametrize(
-    ("options", "level", "words"),
-    [
-        ([f"{LISTENS},address=*:0"], Level.WARNING, "on every interface"),
-        ([JDWP], Level.OK, "address=127.0.0.1:0"),
-        ([], Level.REFUSED, r"was started without JDWP.*start it with -agentlib:jdwp="),
-    ],
-)
-async def test_the_preflight_knows_before_anything_is_touched(
-    classes: Path, options: list[str], level: Level, words: str
-) -> None:
-    with jvm(classes, *options) as running:
-        before = running.ports
-        [found] = [each for each in await asyncio.to_thread(examine, Java(), running.process) if each.check == "jdwp"]
-        assert found.level is level
-        assert re.search(words, found.message)
-        assert running.ports == before
-
-
-async def test_what_would_die_of_being_asked_is_not_asked() -> None:
-    with subprocess.Popen(["sleep", "60"]) as child:
-        process = Process.read(child.pid)
-        assert process
-        with pytest.raises(SquashError, match="does not handle SIGQUIT") as refused:
-            jvm_asked(process, "properties")
-        assert refused.value.reason is Reason.DEBUGGER_UNSUITED
-        assert child.poll() is None
-        child.kill()
-
-
 @may_sleep
 async def test_one_that_does_without_signals_is_woken(classes: Path, short: Path) -> None:
     with jvm(classes, SLEEPS, "-Xrs") as running:
@@ -354,20 +258,6 @@ async def test_one_that_does_without_signals_is_woken(classes: Path, short: Path
             client = await Debugger.at(path)
             await client.done(DISPOSE)
             await client.over()
-
-
-def test_a_file_where_only_the_working_directory_can_be_written(tmp_path: Path) -> None:
-    process = Process.read(os.getpid())
-    assert process
-    nowhere, here = os.open("/proc", os.O_PATH), os.open(tmp_path, os.O_PATH)
-    try:
-        assert _made(process, (nowhere, here), "sign") == here
-        assert (tmp_path / "sign").stat().st_size == 0
-        with pytest.raises(OSError, match="No such file"):
-            _made(process, (nowhere,), "sign")
-    finally:
-        os.close(nowhere)
-        os.close(here)
 
 
 BOX = f"""
