@@ -19,6 +19,7 @@ from agent.terms import ORDINARY, Terms
 from squash import procfs
 from squash.tasks import spawn
 from tests.agent.targets import NAMESPACE, session, target
+from tests.eventually import eventually
 
 PROGRAM = Path(__file__).parent / "debuggee.js"
 URL = f"file://{PROGRAM}"
@@ -88,13 +89,7 @@ class Service:
 
     async def settled(self, before: object) -> object:
         """What it looks like, as soon as it looks like before; else after 20 s: threads end after they say so."""
-        found: object = None
-        for _ in range(400):
-            found = await asyncio.to_thread(self.outside)
-            if found == before:
-                break
-            await asyncio.sleep(0.05)
-        return found
+        return await asyncio.to_thread(eventually, self.outside, lambda now: now == before, 20)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from squash.tasks import spawn
 from tests import drivers
 from tests.drivers import Spot
 from tests.drivers.languages import LOCAL, USUAL, Language, tools
+from tests.eventually import eventually
 
 RATE = 50
 """Requests a second, evenly."""
@@ -135,10 +136,9 @@ class Cycles:
     def _detach(self, name: str) -> None:
         """Returns when the agent has taken the debugger out, as its own notes tell."""
         self._client.send(delete_attachment(name))
-        deadline = time.monotonic() + PATIENCE
-        while any((self._runtime / "target").iterdir()):
-            assert time.monotonic() < deadline, f"the debugger of {name} is still there: {self.look()}"
-            time.sleep(0.01)
+        notes = self._runtime / "target"
+        left = eventually(lambda: list(notes.iterdir()), lambda found: not found, PATIENCE)
+        assert not left, f"the debugger of {name} is still there: {self.look()}"
 
     def look(self) -> "Traces":
         pid = self.service.pid
