@@ -153,7 +153,7 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
             if blocked_signals(pid) == machine.BLOCKED:
                 raise BadMomentError("the thread is on an earlier detour")
             with Stopped(pid, machine.Registers) as thread:
-                if _start_time(pid) != start_time or interpreter != find_interpreter(pid, machine):
+                if started(pid) != start_time or interpreter != find_interpreter(pid, machine):
                     raise RefusedError("process_gone", f"process {pid} ended or became another program")
                 strategy = Detour(machine, interpreter, thread).take(source.encode())
         except BadMomentError:
@@ -169,14 +169,16 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
     )
 
 
-def insist(pid: int, source: str) -> bool:
-    """For a main thread that sleeps: runs the code at once. False when it is awake after all."""
+def insist(pid: int, start_time: int, source: str) -> bool:
+    """For a main thread that sleeps: runs the code at once. False when it is awake after all, or another by now."""
     machine = machines.this()
     assert machine  # noqa: S101 - inject has refused otherwise
     interpreter, before = find_interpreter(pid, machine), switches(pid)
     if blocked_signals(pid) == machine.BLOCKED:
         return False
     with Stopped(pid, machine.Registers) as thread:
+        if started(pid) != start_time or interpreter != find_interpreter(pid, machine):
+            return False
         detour = Detour(machine, interpreter, thread)
         asleep = detour.asleep_in(machine.FUTEX | machine.BLOCKING) and switches(pid) <= before + 1
         if asleep:
@@ -288,17 +290,18 @@ def _status(pid: int) -> str:
     return Path(f"/proc/{pid}/task/{pid}/status").read_text()
 
 
-def _see_through(pid: int, source: str) -> bool:
+def _see_through(pid: int, start_time: int, source: str) -> bool:
     """Waits until the agent says, by closing stdin, that the code has run or is not wanted; insists if need be."""
     last = -1
     while not select.select([sys.stdin], [], [], PATIENCE)[0]:
         before, last = last, switches(pid)
-        if last == before and insist(pid, source):
+        if last == before and insist(pid, start_time, source):
             return True
     return False
 
 
-def _start_time(pid: int) -> int:
+def started(pid: int) -> int:
+    """Clock ticks since boot, by which a process is told from a later one of that number."""
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
 
 
@@ -313,7 +316,7 @@ def main() -> None:
     try:
         result = inject(pid, start_time, source)
         _say(result)
-        if result["strategy"] == "pending" and _see_through(pid, source):
+        if result["strategy"] == "pending" and _see_through(pid, start_time, source):
             _say(result | {"strategy": "direct"})
     except RefusedError as refusal:
         _say({"reason": refusal.reason, "message": str(refusal), "other_way": refusal.other_way})

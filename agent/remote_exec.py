@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.elf import NotElfError, dynamic_symbols
-from agent.inject import Mapping, mappings, switches
+from agent.inject import Mapping, mappings, started, switches
 
 COOKIE = b"xdebugpy"
 RUNTIME = "_PyRuntime"
@@ -44,13 +44,16 @@ class Support:
 
 
 @contextmanager
-def asked(pid: int, script: str) -> Iterator[None]:
+def asked(pid: int, start_time: int, script: str) -> Iterator[None]:
     """The main thread is asked to execute the script; the wish is taken back at the end, if it has not by then.
 
     Raises NotNowError, OSError.
     """
     memory = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
     try:
+        # The memory stays that of the process which had the number when it was opened.
+        if started(pid) != start_time:
+            raise NotNowError("it has ended, and its number is another's")
         support = _support(pid, memory)
         path = os.fsencode(script) + b"\0"
         if len(path) > support.size:

@@ -68,7 +68,7 @@ class RemoteExec:
     async def enter(self, errand: Errand) -> str:
         with contextlib.ExitStack() as asked:
             try:
-                wish = remote_exec.asked(errand.process.pid, errand.script)
+                wish = remote_exec.asked(errand.process.pid, errand.process.start_time, errand.script)
                 await asyncio.to_thread(asked.enter_context, wish)
             except remote_exec.NotNowError as error:
                 raise NoWayError(Reason.DEBUGGER_UNSUITED, f"process {errand.process.pid}: {error}") from error

@@ -67,11 +67,12 @@ class Debugpy:
         else:
             yield ok("version", f"Python 3.{minor}")
         memory = facts.target.memory
-        if minor is not None and memory and memory.free < COMPILING and not pack.compiles(minor):
+        # Of a Python whose version is not to be seen, nothing compiled can be brought in.
+        if memory and memory.free < COMPILING and (minor is None or not pack.compiles(minor)):
+            outside = "" if minor is None else f"put a python3.{minor} on the agent's PATH, which does it outside, or "
             message = (
                 f"compiling debugpy in process {facts.process.pid} takes {COMPILING // MEGABYTE} MiB for some seconds, "
-                f"and it may grow by {memory.free // MEGABYTE}: put a python3.{minor} on the agent's PATH, which does "
-                "it outside, or raise the container's limit"
+                f"and it may grow by {memory.free // MEGABYTE}: {outside}raise the container's limit"
             )
             yield refused("memory", Reason.MEMORY_SHORT, message)
         if facts.target.libc.name == "musl" and minor is not None and minor < 12:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import inject, machines
+from agent import inject, machines, remote_exec
 from agent.elf import slack
 from agent.machines import x86_64
 from squash import procfs
@@ -197,3 +197,15 @@ def test_a_pid_that_is_another_program_by_now_is_left_alone(program: Path) -> No
         with pytest.raises(inject.RefusedError, match="became another program"):
             inject.inject(service.process.pid, 1, SOURCE)
         assert counts(service)["runs"] == 0
+
+
+def test_whoever_has_the_number_by_now_is_not_written_to(program: Path) -> None:
+    with lines(program, "futex") as service:
+        counts(service)
+        assert not inject.insist(service.process.pid, 1, SOURCE)
+        assert counts(service)["runs"] == 0
+    with (
+        pytest.raises(remote_exec.NotNowError, match="its number is another's"),
+        remote_exec.asked(os.getpid(), 1, "x"),
+    ):
+        raise AssertionError("asked somebody else")
