@@ -72,7 +72,8 @@ class Guarded(ABC):
     async def connect(self, terms: Terms = ORDINARY) -> Stream:
         """Attaches. The process is stopped from here on until the client lets it run, or leaves.
 
-        So a client that connects and says nothing keeps it stopped. Raises OSError when the debugger cannot attach.
+        So a session calls this at a client's first byte, and does not wait for ever. Raises OSError
+        when the debugger cannot attach.
         """
         await self.disconnected()
         if self._ended.is_set():

@@ -16,7 +16,10 @@ An IDE sets all its breakpoints within some tenths of a second, and looks into i
 
 
 class Relay:
-    """`told` gets each event; `moved` is called after each step, when the interpreter may know something new."""
+    """`told` gets each event; `moved` is called after each step, when the interpreter may know something new.
+
+    `said` is what was read from the client already.
+    """
 
     def __init__(
         self,
@@ -25,18 +28,22 @@ class Relay:
         interpreter: Interpreter,
         told: Callable[[Event], None],
         moved: Callable[[], None],
+        said: bytes = b"",
     ) -> None:
         self._client = client
         self._server = server
         self._interpreter = interpreter
         self._told = told
         self._moved = moved
+        self._said = said
+        self.answered = False
+        """The debugger has said something."""
         self._stirred = interpreter.stirred
         self._calm: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Until either end closes, or the session must not go on."""
-        up = spawn(self._pump(self._client, self._interpreter.from_client), "client to debugger")
+        up = spawn(self._pump(self._client, self._interpreter.from_client, self._said), "client to debugger")
         down = spawn(self._pump(self._server, self._interpreter.from_server), "debugger to client")
         try:
             await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
@@ -47,9 +54,11 @@ class Relay:
                 task.cancel()
             await asyncio.wait({up, down})
 
-    async def _pump(self, source: Stream, understand: Callable[[bytes], Flow]) -> None:
+    async def _pump(self, source: Stream, understand: Callable[[bytes], Flow], said: bytes = b"") -> None:
         try:
-            while data := await source.reader.read(CHUNK):
+            while data := said or await source.reader.read(CHUNK):
+                said = b""
+                self.answered = self.answered or source is self._server
                 flow = understand(data)
                 for event in flow.events:
                     self._told(event)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agent.debuggers import DebugServer
+from agent.guarded import Guarded
 from agent.peers import tcp_peer, unix_peer, user
 from agent.protocols import spoken
 from agent.protocols.interpreter import Event, Interpreter, Kept
@@ -25,6 +26,10 @@ from squash.tunnel import CHUNK, Guest
 
 LEAVING = 1.0
 """Seconds that a client may still need to be gone when the next one comes, as of an editor that is restarted."""
+HELLO = 60.0
+"""Seconds for a client to say its first byte, where the process would be stopped for it; clients say it at once."""
+STANDING = 10.0
+"""Seconds that a process stands, before it has been let run once, for who only looks, or says what is no protocol."""
 GREETING = 2.0
 """Seconds for a client that cannot come in to say something, so that it can be told in its own protocol."""
 
@@ -88,6 +93,8 @@ class Session:
     ) -> None:
         """`terms` hold for every client; each may come on narrower ones. Raises SquashError for an unknown protocol."""
         self._server = server
+        self._halts = isinstance(server, Guarded)
+        """A connection to it stops the process."""
         self._language = spoken(protocol)
         self._doors = doors
         self._log = log
@@ -239,10 +246,17 @@ class Session:
         guest = sitting.guest
         read_only = self._terms.read_only or guest.read_only or guest.looks_only
         terms = self._terms._replace(read_only=read_only, looks_only=guest.looks_only)
+        said = b""
         try:
+            if self._halts:
+                # Who says nothing, like who looks whether a port is open, is not worth a stop.
+                async with asyncio.timeout(HELLO):
+                    said = await sitting.client.reader.read(CHUNK)
+                if not said:
+                    return
             server = await self._connect(terms)
             try:
-                await self._relay(sitting, server, terms)
+                await self._relay(sitting, server, terms, said)
             finally:
                 sitting.parting = True
                 server.writer.close()
@@ -252,6 +266,9 @@ class Session:
                     self._parted(sitting)
         except (OSError, TimeoutError) as error:
             self._log.warning("debug server cannot be reached", error=str(error))
+            if said:
+                words = f"the debugger did not attach: {error}"
+                sitting.client.writer.write(self._language.turned_away(said, Reason.DEBUGGER_DIED, words))
         finally:
             sitting.client.writer.close()
 
@@ -267,7 +284,7 @@ class Session:
                 await self._server.disconnected()
             raise
 
-    async def _relay(self, sitting: Sitting, server: Stream, terms: Terms) -> None:
+    async def _relay(self, sitting: Sitting, server: Stream, terms: Terms, said: bytes) -> None:
         name = sitting.guest.client
         whose, kept = self._kept
         interpreter = sitting.interpreter = self._language(terms, kept if whose == name else None)
@@ -276,11 +293,24 @@ class Session:
         self._log.info("client connected", client=name or None, read_only=terms.read_only or None)
         self._ears.connected(name)
         self._ears.event(name, Event(Action.CLIENT_CONNECTED, "read-only" if terms.read_only else ""))
+        teller, looker = self._teller(name), self._looker(interpreter)
+        relay = Relay(sitting.client, server, interpreter, teller, looker, said)
+        standing = asyncio.get_running_loop().call_later(STANDING, self._end_standing, sitting, relay)
         try:
-            await Relay(sitting.client, server, interpreter, self._teller(name), self._looker(interpreter)).run()
+            await relay.run()
         finally:
+            standing.cancel()
             # Its end is told at once, and not when the debugger has let go.
             sitting.client.writer.close()
+
+    def _end_standing(self, sitting: Sitting, relay: Relay) -> None:
+        """Lets a process go on that stands for somebody who cannot or does not let it."""
+        interpreter = sitting.interpreter
+        if not self._halts or not interpreter or interpreter.ready or not sitting.task:
+            return
+        if interpreter.terms.looks_only or not relay.answered:
+            sitting.client.writer.write(interpreter.last_words(f"the process has stood for {STANDING:g} s"))
+            sitting.task.cancel()
 
     def _parted(self, sitting: Sitting) -> None:
         name, interpreter = sitting.guest.client, sitting.interpreter

@@ -1,6 +1,7 @@
 """The debugger plug-in for native programs, with gdb itself as the client."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import ptrace
+from agent import ptrace, sessions
 from agent.debuggers.gdb import Gdb, check
 from agent.denied import denied
 from agent.process import Process
@@ -24,6 +25,7 @@ from agent.terms import ORDINARY, Terms
 from squash.errors import SquashError
 from squash.logs import Log
 from squash.reasons import Reason
+from squash.tunnel import Guest
 from tests.agent.native import Client, Service, build, service, until
 from tests.agent.targets import DEAF
 
@@ -59,6 +61,34 @@ async def gdb(running: Service, path: Path, *commands: str) -> asyncio.subproces
     start = ("gdb", "-nx", "-q", "-ex", "set confirm off", "-ex", "set sysroot /", *given, str(running.program))
     pipe = subprocess.PIPE
     return await asyncio.create_subprocess_exec(*start, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
+
+
+async def test_nobody_stops_the_process_without_a_word(running: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "STANDING", 1.0)
+    server = await Gdb().attach(running.target)
+    served = Session(server, "gdb", Doors(running.directory / "client.sock"), Log("test"), ORDINARY, DEAF)
+    silent = await served.enter(Guest(client="probe"))
+    await running.is_free()
+    assert not running.debuggers()
+    silent.writer.write(b"+")  # a word, and then none: what a debugger's client never does
+    await until(lambda: running.process.tracer)
+    await asyncio.wait_for(silent.reader.read(), 20)
+    await running.is_free()
+    await silent.close()
+    client = Client(await served.enter(Guest(client="eve", looks_only=True)))
+    await client.greet()
+    await asyncio.wait_for(client.stream.reader.read(), 20)
+    await running.is_free()
+    await client.stream.close()
+    client = Client(await served.enter(Guest(client="ann")))
+    await client.greet()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(client.stream.reader.read(), 1.5)  # an owner may think
+    assert running.process.tracer
+    await client.stream.close()
+    await served.close()
+    await server.detach()
+    await until(lambda: not running.debuggers())
 
 
 async def reached(client: asyncio.subprocess.Process) -> None:
