@@ -107,8 +107,8 @@ def test_whoever_is_killed_the_thread_goes_on(way: str, program: Path) -> None:
         assert after["rounds"] > before["rounds"]
         assert eventually(lambda: inject.blocked_signals(service.process.pid), lambda found: found == 0) == 0
         assert (procfs.status(service.process.pid) or {})["TracerPid"] == "0"
-        left = eventually(lambda: len(inject.mappings(service.process.pid)) - maps, lambda found: found <= 1)
-        assert left <= 1, "the stack may have grown; nothing else stays"
+        left = eventually(lambda: len(inject.mappings(service.process.pid)) - maps, lambda found: found <= 2)
+        assert left <= 2, "the stack may have grown and been split; nothing else stays, however many were killed"
 
 
 def test_a_real_interpreter_goes_on_too() -> None:

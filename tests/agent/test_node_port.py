@@ -177,7 +177,7 @@ async def test_a_port_that_opens_too_late_is_closed(short: Path, monkeypatch: py
                 await Node().attach(target(running.facts(), short))
         finally:
             os.kill(running.pid, signal.SIGCONT)
-        await until(lambda: procfs.listening(running.pid) != before["listening"])
+        # It may open and close between two looks; woken it was, for it could not have been refused without.
         assert await running.settled(before) == before
 
 

@@ -6,6 +6,9 @@ import socket
 from pathlib import Path
 
 from agent.debuggers import Target
+from agent.preflight.facts import Facts
+from agent.preflight.finding import Finding
+from agent.preflight.needs import Needs
 from agent.process import Process
 from agent.streams import Stream
 from agent.terms import ORDINARY, Terms
@@ -26,6 +29,10 @@ def install(directory: Path) -> None:
 class Echoing:
     name = "echoing"
     protocol = "dap"
+    needs = Needs()
+
+    def examine(self, facts: Facts) -> tuple[Finding, ...]:
+        return ()
 
     def claim(self, process: Process) -> float:
         return 0.0

@@ -18,9 +18,9 @@ from demo.shop import PRICING
 from demo.telling import line_of
 from demo.world import World
 from squash import procfs
-from squash.calls import list_agents, list_attachments, list_audit, list_requests
+from squash.calls import list_attachments, list_audit, list_requests, renew_agent
 from squash.cli.person import person
-from squash.model import Action, DebugAttachment, Outcome, Phase
+from squash.model import Action, Agent, DebugAttachment, Outcome, Phase
 from squash.reasons import Reason
 from squash.tasks import spawn
 from tests.e2e.street import Caller, Street, free, no_holds, result
@@ -355,8 +355,7 @@ async def test_the_end_of_the_process_is_told(desk: Desk) -> None:
 
 
 def test_a_debugger_that_no_agent_has_is_named_before_anything_is_held(desk: Desk, tmp_path: Path) -> None:
-    desk.world.agent()
-    eventually(lambda: desk.street.client.send(list_agents()))
+    desk.street.client.send(renew_agent(Agent(name="poor", node="here", debuggers=["debugpy", "gdb"])))
     (tmp_path / "dlv").touch(0o755)
     desk.ctl.env["PATH"] = str(tmp_path)
     error = desk.ctl("debug", "image", "demo/x", "--with", "dlv")
