@@ -60,10 +60,14 @@ def test_an_image_is_small_and_builds_nothing(shop: Shop, docker_engine: Engine,
     images = docker_engine.client.images
     own = (images.get(f"squash/{name}").attrs["Size"] - images.get(BASE_IMAGE).attrs["Size"]) // 1_000_000
     assert own <= MOST[name]
-    there = docker_engine.client.containers.run(
-        f"squash/{name}", ["-c", f"type -P {' '.join(BUILDERS)}; true"], entrypoint="bash", remove=True
-    )
-    assert there == b""
+    types = ["-c", f"type -P {' '.join(BUILDERS)}; true"]
+    looking = docker_engine.client.containers.create(f"squash/{name}", types, entrypoint="bash")
+    try:
+        looking.start()
+        assert looking.wait()["StatusCode"] == 0
+        assert looking.logs() == b""
+    finally:
+        looking.remove(force=True, v=True)
 
 
 @pytest.mark.parametrize("scene", ["stock", "shipping"])
@@ -225,8 +229,8 @@ def test_interrupted_it_leaves_nothing(told: dict[str, str], shop: Shop, docker_
         telling.stdout.read()
         assert telling.wait(300) == 130
     assert {one.id for one in docker_engine.client.containers.list(all=True)} == before
-    projects = {one.attrs["Labels"][PROJECT] for one in docker_engine.client.volumes.list()}
-    assert projects == {shop.project}
+    volumes = docker_engine.client.volumes.list(filters={"label": PROJECT})
+    assert {one.attrs["Labels"][PROJECT] for one in volumes} == {shop.project}
     networks = docker_engine.client.networks.list(filters={"label": PROJECT})
     assert {one.attrs["Labels"][PROJECT] for one in networks} == {shop.project}
     assert not list(tmp_path.iterdir())
