@@ -88,8 +88,11 @@ class Service:
         }
 
     async def settled(self, before: object) -> object:
-        """What it looks like, as soon as it looks like before; else after 20 s: threads end after they say so."""
-        return await asyncio.to_thread(eventually, self.outside, lambda now: now == before, 20)
+        """What it looks like, as soon as it looks like before; else after a minute.
+
+        Threads end after they say so, and Node looks for connections that are over every 30 seconds.
+        """
+        return await asyncio.to_thread(eventually, self.outside, lambda now: now == before, 60)
 
 
 @contextmanager
