@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from agent import leavings
 from agent.aside import aside
 from agent.audit import Audit
 from agent.choice import AmbiguousError, pick
@@ -101,19 +102,24 @@ class Attachment:
             claimed.cancel()
             return
         reporting = spawn(self._reporter.run(), f"report {self._wanted.name}")
-        reason, message = Reason.INTERNAL, ""
+        serving = spawn(self._end_of_serving(), f"attachment {self._wanted.name}")
         try:
-            try:
-                reason = await self._attach_and_serve()
-            except SquashError as error:
-                reason, message = error.reason, error.message
-            except OSError as error:
-                reason, message = Reason.ATTACH_FAILED, str(error)
-            finally:
-                self._report_end(reason, message)
+            await asyncio.wait({serving})
+            self._report_end(*_end_of(serving))
             await self._last_report()
         finally:
+            serving.cancel()
             reporting.cancel()
+
+    async def _end_of_serving(self) -> tuple[Reason, str]:
+        """Why it is over, and what more there is to say. What it raises besides is a fault of a plug-in, or ours."""
+        try:
+            return await self._attach_and_serve(), ""
+        except SquashError as error:
+            return error.reason, error.message
+        except OSError as error:
+            failed = SquashError(Reason.ATTACH_FAILED, str(error))
+            return failed.reason, failed.message
 
     async def _last_report(self) -> None:
         """Waits until everything is reported, for as long as the coordinator is away; not long when the agent stops."""
@@ -134,21 +140,17 @@ class Attachment:
         self._report(phase=Phase.RESOLVING)
         process, debugger = await self._resolve()
         self._log.info("resolved", pid=process.pid, debugger=debugger.name)
-        async with self._occupied(process):
-            place = self._tools.places.make(debugger.name)
+        async with self._occupied(process), self._placed(debugger, process) as (target, socket):
+            async with self._tools.slots:
+                if self._ending.done():
+                    return self._ending.result()
+                server = await self._attach_to_the_one(debugger, target)
             try:
-                async with self._tools.slots:
-                    if self._ending.done():
-                        return self._ending.result()
-                    server = await self._attach_to_the_one(debugger, Target(process, place.directory))
-                try:
-                    return await self._serve(debugger, server, process, place.socket)
-                finally:
-                    self._tools.targets.leaving(process, self._wanted.name)
-                    await server.detach()
-                    self._log.info("detached", pid=process.pid)
+                return await self._serve(debugger, server, process, socket)
             finally:
-                self._tools.places.remove(place)
+                self._tools.targets.leaving(process, self._wanted.name)
+                await server.detach()
+                self._log.info("detached", pid=process.pid)
 
     @asynccontextmanager
     async def _occupied(self, process: Process) -> AsyncIterator[None]:
@@ -159,6 +161,23 @@ class Attachment:
         finally:
             self._process = None
             self._tools.targets.leave(process, self._wanted.name)
+
+    @asynccontextmanager
+    async def _placed(self, debugger: Debugger, process: Process) -> AsyncIterator[tuple[Target, Path]]:
+        """A place for the debugger, and the path of its clients' socket; nothing of it is left behind."""
+        place = self._tools.places.make(debugger.name)
+        target, orderly = Target(process, place.directory), False
+        try:
+            yield target, place.socket
+            orderly = True
+        except (SquashError, OSError):
+            orderly = True
+            raise
+        finally:
+            if orderly:
+                leavings.clear(place, target, self._tools.places)
+            else:
+                await leavings.undo(place, debugger, self._tools.places, self._log)
 
     async def _resolve(self) -> tuple[Process, Debugger]:
         spec = self._wanted.spec
@@ -331,6 +350,16 @@ class Attachment:
             reason=reason,
             message=(message or reason.meaning)[:LONGEST_MESSAGE],
         )
+
+
+def _end_of(serving: asyncio.Task[tuple[Reason, str]]) -> tuple[Reason, str]:
+    """Of a task that is done. Its log told of what it raised."""
+    if serving.cancelled():
+        return Reason.INTERNAL, ""
+    if fault := serving.exception():
+        failed = SquashError(Reason.INTERNAL, f"{Reason.INTERNAL.meaning}: {fault!r}")
+        return failed.reason, failed.message
+    return serving.result()
 
 
 def _gone(process: Process, debugger: Debugger) -> SquashError:

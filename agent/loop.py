@@ -2,12 +2,13 @@
 
 import asyncio
 
+from agent import leavings
 from agent.attach import Attachment, Tools
 from agent.places import Place
 from agent.report import PAUSES, Reporter
 from agent.tunnel import Door
 from squash.client import changes
-from squash.errors import ApiError, SquashError, UnreachableError
+from squash.errors import ApiError, UnreachableError
 from squash.logs import Log
 from squash.model import Changes, DebugAttachment, Phase, State, StatusPatch
 from squash.reasons import Reason
@@ -109,15 +110,10 @@ class Loop:
 
     async def _recover_one(self, place: Place) -> None:
         debugger = self._tools.debuggers.get(place.debugger)
-        if debugger and place.directory.is_dir():
-            try:
-                await debugger.recover(place.directory)
-            except (OSError, SquashError) as error:
-                # Its notes stay: the next life tries again. The others must not wait for that.
-                self._log.warning("cannot clean up after an earlier life", debugger=debugger.name, error=str(error))
-                return
+        if not debugger or not place.directory.is_dir():
+            self._tools.places.remove(place)
+        elif await leavings.undo(place, debugger, self._tools.places, self._log):
             self._log.info("cleaned up after an earlier life", debugger=debugger.name)
-        self._tools.places.remove(place)
 
     async def _stop(self) -> None:
         self._anew.clear()

@@ -6,12 +6,13 @@ from squash.reasons import Reason
 class SquashError(Exception):
     """A refusal or failure that can explain itself.
 
-    `message` says what was wrong with which value; empty takes the reason's meaning.
+    `message` says what was wrong with which value; empty takes the reason's meaning. Bytes of file names that are no
+    UTF-8 are replaced: what explains itself must be able to travel.
     """
 
     def __init__(self, reason: Reason, message: str = "") -> None:
         self.reason = reason
-        self.message = message or reason.meaning
+        self.message = message.encode(errors="replace").decode() or reason.meaning
         super().__init__(self.message)
 
     def __str__(self) -> str:

@@ -4,6 +4,7 @@ A debugger attaches to a running process and gives back a `DebugServer`: somethi
 connected to, again and again, until it is detached. It must never leave the process stopped, whoever dies.
 """
 
+import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -36,12 +37,15 @@ def attempt(strategy: str, began: float, failure: SquashError | None) -> Attempt
 class Target:
     """What a debugger is given: the process, and a directory of its own for sockets and notes on what to undo.
 
-    The directory belongs to this attachment alone and is removed after `detach`. Debuggers append to `attempts`.
+    The directory belongs to this attachment alone, and is removed after `detach` and what is `unfinished` then.
+    Debuggers append to `attempts`, and to `unfinished` what goes on although nobody waits for it.
     """
 
     process: Process
     directory: Path
     attempts: list[Attempt] = field(default_factory=list)
+    unfinished: list["asyncio.Task[bool]"] = field(default_factory=list)
+    """Each ends with whether nothing is left to be undone: else the directory and its notes are for `recover`."""
 
 
 class DebugServer(Protocol):

@@ -99,6 +99,25 @@ async def test_a_step_is_delivered_once_or_known_to_be_refused(
     assert coordinator.seen == seen.split()
 
 
+async def test_a_malformed_step_is_left_out() -> None:
+    coordinator = Script(refused(422, Reason.INVALID), claimed_by("me"))
+    async with reporter(coordinator) as (found, gone), asyncio.timeout(20):
+        running = asyncio.get_running_loop().create_task(found.run())
+        for _ in range(2):
+            found.report(CLAIM)
+        await found.flush()
+        assert gone == []
+        running.cancel()
+    assert coordinator.seen == ["PATCH", "PATCH"]
+
+
+async def test_what_cannot_be_sent_is_said_to_who_reports_it() -> None:
+    async with reporter(Script()) as (found, _), asyncio.timeout(20):
+        with pytest.raises(TypeError):
+            found.report(StatusPatch(message=object()))  # type: ignore[arg-type]  # a plug-in's
+        await found.flush()
+
+
 async def test_steps_arrive_in_order_and_the_first_refusal_ends_it() -> None:
     coordinator = Script(claimed_by("me"), claimed_by("me"), CONFLICT)
     async with reporter(coordinator) as (found, gone), asyncio.timeout(20):
