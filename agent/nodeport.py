@@ -66,13 +66,13 @@ class Place(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class NotOpenedError(SquashError):
-    """No port was seen after SIGUSR1. It may come yet: `put_back` closes it then."""
+class MaybeOpenError(SquashError):
+    """A port that SIGUSR1 was to open is still open, or may come yet: `put_back` closes it then."""
 
-    def __init__(self, message: str, put_back: Callable[[], bool]) -> None:
-        super().__init__(Reason.DEBUGGER_UNSUITED, message)
+    def __init__(self, reason: Reason, message: str, put_back: Callable[[], bool]) -> None:
+        super().__init__(reason, message)
         self.put_back = put_back
-        """Blocks, for LATE seconds at most. True when there was one."""
+        """Blocks, for LATE seconds at most. True when the port is closed."""
 
 
 class Port(NamedTuple):
@@ -119,7 +119,8 @@ def evaluate(process: Process, job: Mapping[str, str]) -> Port:
     except _FAILURES as error:
         if not _put_back(process, find, CLOSE):
             message = f"its inspector at {place}, opened by SIGUSR1, could not be closed again"
-            raise SquashError(Reason.ATTACH_FAILED, f"process {process.pid}: {error}; {message}") from error
+            message = f"process {process.pid}: {error}; {message}"
+            raise MaybeOpenError(Reason.ATTACH_FAILED, message, lambda: _put_back(process, find, LATE)) from error
         raise _unreachable(process, place, error) from error
     return Port(place, ours=True, strangers=strangers)
 
@@ -132,7 +133,7 @@ def shut(process: Process) -> bool:
 def _put_back(process: Process, find: Callable[[], Place | None], patience: float) -> bool:
     """Has a port closed as soon as it is open, and tries again when that fails. Blocks `patience` seconds at most.
 
-    True when it is closed, or will be as soon as the main thread runs JavaScript.
+    True when it is closed, or will be as soon as the main thread runs JavaScript, or went with the process.
     """
     deadline, seen, pause = time.monotonic() + patience, False, LOOK
     while process.alive and time.monotonic() < deadline:
@@ -149,7 +150,7 @@ def _put_back(process: Process, find: Callable[[], Place | None], patience: floa
                 return True
         time.sleep(pause)
         pause = min(2 * pause, 0.5)
-    return seen and not process.alive
+    return not process.alive
 
 
 def already_open(process: Process) -> Place | None:
@@ -290,7 +291,7 @@ def _wake(process: Process) -> tuple[Place, Callable[[], Place | None]]:
         f"process {pid} did not open its inspector within {WAKE:g} s of SIGUSR1; its standard error may say why, or "
         "its program has taken that signal for itself"
     )
-    raise NotOpenedError(message, lambda: _put_back(process, find, LATE))
+    raise MaybeOpenError(Reason.DEBUGGER_UNSUITED, message, lambda: _put_back(process, find, LATE))
 
 
 def _dial(process: Process, place: Place) -> socket.socket:

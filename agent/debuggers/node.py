@@ -111,17 +111,14 @@ class Node:
         async with turn:
             note = _note(target.directory)
             note.write_text(json.dumps({"pid": process.pid, "start_time": process.start_time}))
-            # It takes its course when nobody waits any more: a port that was opened must be closed.
+            # Both take their course when nobody waits any more: a port that was opened must be closed.
             asked = spawn(asyncio.to_thread(_asked, process, job), f"inspector of {process.pid}")
+            target.unfinished.append(spawn(_closed(asked, note), f"port of the inspector of {process.pid}"))
             try:
                 found = await asyncio.shield(asked)
             except asyncio.CancelledError:
                 await asyncio.wait({asked})
                 raise
-            finally:
-                note.unlink(missing_ok=True)
-            if isinstance(found, nodeport.NotOpenedError):
-                spawn(asyncio.to_thread(found.put_back), f"late inspector of {process.pid}")
             if isinstance(found, SquashError):
                 raise found
             return found
@@ -208,6 +205,15 @@ def _asked(process: Process, job: Mapping[str, str]) -> nodeport.Port | SquashEr
         return refusal
     except OSError as error:
         return SquashError(Reason.ATTACH_FAILED, f"the network of process {process.pid}: {error}")
+
+
+async def _closed(asked: asyncio.Task[nodeport.Port | SquashError], note: Path) -> bool:
+    """Keeps the note until no port is open any more. False when that could not be seen to: the note stays."""
+    found = await asyncio.shield(asked)
+    if isinstance(found, nodeport.MaybeOpenError) and not await asyncio.to_thread(found.put_back):
+        return False
+    await asyncio.to_thread(note.unlink, missing_ok=True)
+    return True
 
 
 def _note(directory: Path) -> Path:

@@ -75,6 +75,12 @@ class Service:
     async def asks(self, *words: object) -> Any:
         return await asyncio.to_thread(self.ask, *words)
 
+    async def complaint(self) -> str:
+        """The next line of its standard error."""
+        assert self.child.stderr
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.to_thread(self.child.stderr.readline)
+
     def outside(self) -> dict[str, Any]:
         """What the kernel tells of the process, and it of itself."""
         status = procfs.status(self.pid)

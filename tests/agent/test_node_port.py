@@ -172,12 +172,41 @@ async def test_a_port_that_opens_too_late_is_closed(short: Path, monkeypatch: py
     monkeypatch.setattr(nodeport, "_check_signal", lambda process: os.kill(process.pid, signal.SIGSTOP))
     with service(node=(f"--inspect-port={free_port()}",)) as running:
         before = running.outside()
+        found = target(running.facts(), short)
+        note = found.directory.with_suffix(".woken")
         try:
             with pytest.raises(SquashError, match="did not open its inspector"):
-                await Node().attach(target(running.facts(), short))
+                await Node().attach(found)
+            assert note.exists(), "an agent that dies now is followed by one that closes the port"
         finally:
             os.kill(running.pid, signal.SIGCONT)
-        # It may open and close between two looks; woken it was, for it could not have been refused without.
+        assert (await running.complaint()).startswith("Debugger listening on ")
+        assert await running.settled(before) == before
+        await asyncio.wait(found.unfinished)
+        assert [task.result() for task in found.unfinished] == [True]
+        assert not note.exists()
+
+
+async def test_a_port_that_does_not_open_stays_noted(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does an attach that is given up while the port is waited for forget it."""
+    monkeypatch.setattr(nodeport, "WAKE", 1.0)
+    monkeypatch.setattr(nodeport, "LATE", 0.1)
+    monkeypatch.setattr(nodeport, "_check_signal", lambda process: os.kill(process.pid, signal.SIGSTOP))
+    with service(node=(f"--inspect-port={free_port()}",)) as running:
+        before = running.outside()
+        found = target(running.facts(), short)
+        note = found.directory.with_suffix(".woken")
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await Node().attach(found)
+            await asyncio.wait(found.unfinished)
+            assert [task.result() for task in found.unfinished] == [False]
+            assert note.exists()
+        finally:
+            os.kill(running.pid, signal.SIGCONT)
+        assert (await running.complaint()).startswith("Debugger listening on ")
+        await Node().recover(found.directory)
         assert await running.settled(before) == before
 
 
