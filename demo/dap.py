@@ -42,7 +42,15 @@ class Dap:
 
         `arguments` are those of the attach request, for another debugger than debugpy.
         """
+        self.initialize()
+        return self.configure(breakpoints, **arguments)
+
+    def initialize(self) -> None:
+        """The first half of the handshake: what a client is."""
         self.ask("initialize", adapterID="squash", pathFormat="path", linesStartAt1=True, columnsStartAt1=True)
+
+    def configure(self, breakpoints: dict[str, list[int]], **arguments: Any) -> Json:
+        """The second half, as `attach` has it."""
         attach = self.send("attach", **(arguments or {"justMyCode": False}))
         self.event("initialized")
         found = {}

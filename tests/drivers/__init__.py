@@ -32,7 +32,10 @@ class Spot(NamedTuple):
 
 
 class Client(Protocol):
-    """One session. After an error nothing but `close` is of use. Raises TimeoutError, OSError, or ClientError."""
+    """One session, past its protocol's greetings from the start. After an error only `close` is of use.
+
+    Raises TimeoutError, OSError, or ClientError.
+    """
 
     def begin(self, spot: Spot) -> None:
         """Sets a breakpoint; when it returns, the debugger has taken it and the process runs."""

@@ -13,6 +13,11 @@ class DapClient:
 
     def __init__(self, address: str, timeout: float = PATIENCE) -> None:
         self._dap = Dap(address, timeout)
+        try:
+            self._dap.initialize()
+        except BaseException:
+            self.close()
+            raise
         self._thread = 0
         self._frame: dict[str, Any] = {}
 
@@ -23,7 +28,7 @@ class DapClient:
         self.close()
 
     def begin(self, spot: Spot) -> None:
-        (found,) = self._dap.attach({spot.file: [spot.line]}, **self.arguments)[spot.file]
+        (found,) = self._dap.configure({spot.file: [spot.line]}, **self.arguments)[spot.file]
         if not found["verified"]:
             raise ClientError(f"breakpoint not verified: {found}")
 

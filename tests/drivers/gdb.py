@@ -21,7 +21,6 @@ _FIELD = re.compile(r'([\w-]+)="((?:[^"\\]|\\.)*)"')
 
 class GdbClient:
     def __init__(self, address: str, timeout: float = PATIENCE) -> None:
-        self._address = address.removeprefix("unix:")
         self._timeout = timeout
         # A gdb that loses its connection at a bad moment may dump core, which goes with this directory.
         self._place = tempfile.TemporaryDirectory(prefix="squash-gdb-")
@@ -40,6 +39,13 @@ class GdbClient:
         self._events: list[str] = []
         self._number = 0
         self._running = False
+        try:
+            for command in _SETTINGS:
+                self._ask(f"-gdb-set {command}")
+            self._ask(f"-target-select remote {address.removeprefix('unix:')}")
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -48,11 +54,8 @@ class GdbClient:
         self.close()
 
     def begin(self, spot: Spot) -> None:
-        for command in _SETTINGS:
-            self._ask(f"-gdb-set {command}")
         if spot.program:
             self._ask(f"-file-exec-and-symbols {spot.program}")
-        self._ask(f"-target-select remote {self._address}")
         self._ask(f"-break-insert {spot.file}:{spot.line}")
         self.go_on()
 

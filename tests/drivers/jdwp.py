@@ -69,10 +69,11 @@ class JdwpClient:
         self._spot = Spot("", 0, "")
         self._method = b""
         self._thread = self._frame = b""
-        self._socket.sendall(HANDSHAKE)
-        if (said := self._take(len(HANDSHAKE))) != HANDSHAKE:
-            raise ClientError(f"no handshake but {said!r}")
-        self._sizes = Sizes(*struct.unpack(">5I", self._ask(ID_SIZES)))
+        try:
+            self._sizes = self._greet()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -131,11 +132,18 @@ class JdwpClient:
         self._ask(RESUME)
 
     def leave(self) -> None:
-        self._ask(CLEAR_EVENT, struct.pack(">BI", BREAKPOINT, self._request))
+        if self._request:
+            self._ask(CLEAR_EVENT, struct.pack(">BI", BREAKPOINT, self._request))
         self._ask(DISPOSE)
 
     def close(self) -> None:
         self._socket.close()
+
+    def _greet(self) -> Sizes:
+        self._socket.sendall(HANDSHAKE)
+        if (said := self._take(len(HANDSHAKE))) != HANDSHAKE:
+            raise ClientError(f"no handshake but {said!r}")
+        return Sizes(*struct.unpack(">5I", self._ask(ID_SIZES)))
 
     def _find(self, signature: str, name: str) -> bytes:
         """The method, as type and method: how the protocol names it everywhere."""

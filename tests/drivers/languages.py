@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
+from demo.story import facts
 from tests.agent.goservice import delve
 from tests.drivers import PATIENCE, Spot, find_line
 
@@ -51,6 +53,17 @@ class Language:
         if self.name == "cpp":
             return command, self.spot(self.source.name, Path(command[0]))
         return command, self.spot()
+
+    def elsewhere(self, spot: Spot) -> Spot:
+        """Where nothing comes by in a service that was not told to be busy."""
+        function = self.function.replace("scaled", "work")
+        return spot._replace(line=find_line(self.source, "number % 7"), function=function)
+
+    def look(self, pid: int) -> dict[str, Any]:
+        """What the kernel tells of a debugger at a process of this language."""
+        found = facts(pid)
+        # A JVM that was asked for its debugger's port keeps the socket at which it can be asked.
+        return found | {"debugger": False} if self.name == "java" else found
 
 
 PYTHON = Language("python", "debugpy", SERVICES / "service.py")

@@ -3,24 +3,16 @@
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from demo.story import facts
 from demo.world import World
 from squash.calls import create_attachment, delete_attachment, get_attachment
 from squash.model import AttachmentSpec, DebugAttachment, Phase, State
 from squash.reasons import Reason
 from tests import drivers
-from tests.drivers.languages import CHANGED, JAVA, LANGUAGES, LOCAL, NUMBER, USUAL, Language, ask, tools
+from tests.drivers.languages import CHANGED, LANGUAGES, LOCAL, NUMBER, USUAL, Language, ask, tools
 from tests.eventually import eventually
-
-
-def look(language: Language, pid: int) -> dict[str, Any]:
-    """A JVM that was asked for its debugger's port keeps the socket at which it can be asked."""
-    found = facts(pid)
-    return found | {"debugger": False} if language is JAVA else found
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
@@ -30,7 +22,7 @@ def test_a_changed_variable_changes_the_answer(language: Language, tmp_path: Pat
         world.coordinator()
         world.agent(environment=tools())
         service = world.service("shop", "demo/shop", [*command, "127.0.0.1:0", "2"])
-        before = look(language, service.pid)
+        before = language.look(service.pid)
         with world.client() as squash:
             place = {"pod": "shop", "namespace": world.namespace}
             wanted = DebugAttachment(spec=AttachmentSpec(attachment=place, debugger=language.debugger))
@@ -48,7 +40,7 @@ def test_a_changed_variable_changes_the_answer(language: Language, tmp_path: Pat
                 client.leave()
             squash.send(delete_attachment(made.name))
         assert ask(service.where) == NUMBER * USUAL
-        assert eventually(lambda: look(language, service.pid), lambda now: now == before) == before
+        assert eventually(lambda: language.look(service.pid), lambda now: now == before) == before
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,14 @@ class Street:
         self.coordinator = world.coordinator()
         self.client: Client = world.client()
 
-    def pod(self, name: str, *, program: str = "", attachment_timeout: float = 60.0) -> Pod:
-        timeout = ("--attachment-timeout", str(attachment_timeout))
-        service = self.world.service(name, f"demo/{name}", PROGRAMS[program or name])
-        sidecar = self.world.sidecar(name, *timeout, "--request-timeout", "10")
-        envoy = self.world.envoy(name, service.where, sidecar.where, *timeout, "--request-timeout", "10")
+    def pod(
+        self, name: str, *, program: str = "", command: Sequence[str] = (), attachment_timeout: float = 60.0
+    ) -> Pod:
+        """One with this command, or else with one of PROGRAMS, the one of its name if none is said."""
+        options = patience(attachment_timeout)
+        service = self.world.service(name, f"demo/{name}", command or PROGRAMS[program or name])
+        sidecar = self.world.sidecar(name, *options)
+        envoy = self.world.envoy(name, service.where, sidecar.where, *options)
         return Pod(name, f"demo/{name}", service, sidecar, envoy)
 
     def wish(self, pod: Pod, hold_until: HoldUntil = HoldUntil.READY, debugger: str = "") -> str:
@@ -95,6 +98,11 @@ class Caller:
         """What has reached the service, by path; asked behind Envoy's back."""
         found: dict[str, int] = (await self.http.get(f"{pod.service.where}/counts")).json()
         return found
+
+
+def patience(attachment_timeout: float) -> tuple[str, ...]:
+    """Options of a sidecar and its Envoy: the longest hold in seconds, on a slow and busy machine."""
+    return ("--attachment-timeout", str(attachment_timeout), "--request-timeout", "10")
 
 
 def result(answer: httpx.Response) -> Result:

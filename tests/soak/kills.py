@@ -6,181 +6,124 @@ One world is used for many runs, so that each also meets what the one before lef
 import asyncio
 import contextlib
 import os
-import random
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from itertools import product
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
 from demo.shop import Pod
-from demo.story import facts
-from demo.telling import line_of
 from demo.world import Child, World
 from squash import procfs
 from squash.calls import Call, create_request, delete_attachment, get_attachment
 from squash.errors import ApiError, UnreachableError
 from squash.model import DebugAttachment, DebugRequest, HoldUntil, Phase, RequestSpec, State
 from squash.tasks import spawn
-from tests.e2e.street import COUNTING, FREE, PROGRAMS, Caller, Street
-from tests.soak import clients
-from tests.soak.clients import Program, address_of
+from tests.drivers import Spot
+from tests.drivers.languages import USUAL, Language, tools
+from tests.e2e.street import Caller, Street, patience
+from tests.soak import client
+from tests.soak.cases import Case, Moment, Victim, Way
+from tests.soak.program import Program, local_end
 
 T = TypeVar("T")
-NATIVE = Path(__file__).parent / "counting.cc"
 PROMISED = 10.0
 """Seconds after a kill -9 in which the process runs and nothing traces it."""
 MENDED = 45.0
 """Seconds for what is promised without a number: the end of a hold, of an attachment, of a helper."""
-LATEST = 0.15
-"""Longest random pause in seconds between reaching a moment and the kill: as long as an attach takes."""
-_SIDECAR = ("--attachment-timeout", "120", "--request-timeout", "10")
+HELD = 120.0
+"""The longest hold in seconds."""
 
 
-class Moment(StrEnum):
-    UNCLAIMED = "unclaimed"
-    ATTACHING = "attaching"
-    LISTENING = "listening"
-    CONNECTED = "connected"
-    READY = "ready"
-    STOPPED = "stopped"
-    DETACHING = "detaching"
+class Ware(NamedTuple):
+    """A service of one language, built: its command, and where the tests break."""
+
+    command: list[str]
+    spot: Spot
 
 
-class Victim(StrEnum):
-    CLIENT = "client"
-    AGENT = "agent"
-    COORDINATOR = "coordinator"
-    SIDECAR = "sidecar"
-    GDBSERVER = "gdbserver"
-    GUARD = "guard"
-    INJECTOR = "injector"
+class Stand(NamedTuple):
+    """A pod, and what a debugger shows in its service before the first one has come."""
 
-
-class Way(StrEnum):
-    LOCAL = "local"
-    TUNNEL = "tunnel"
-
-
-_WITH_CLIENT = (Moment.CONNECTED, Moment.READY, Moment.STOPPED, Moment.DETACHING)
-
-
-@dataclass(frozen=True)
-class Case:
-    debugger: str
-    moment: Moment
-    victim: Victim
-    way: Way
-    pause: float = 0.0
-    """Seconds after the moment was reached."""
-
-    @property
-    def possible(self) -> bool:
-        with_client = self.moment in _WITH_CLIENT
-        if self.victim in (Victim.GDBSERVER, Victim.GUARD):
-            return with_client and self.debugger == "gdb"
-        if self.victim is Victim.INJECTOR:
-            return self.moment is Moment.ATTACHING and self.debugger == "debugpy" and self.way is Way.LOCAL
-        if self.victim is Victim.CLIENT:
-            return with_client
-        return with_client or self.way is Way.LOCAL
-
-    @property
-    def survives(self) -> bool:
-        """Whether the developer's session goes on, so that a stopped process stays so: it is the developer's wish."""
-        if self.victim is Victim.COORDINATOR and self.way is Way.LOCAL:
-            return self.moment in (Moment.CONNECTED, Moment.READY, Moment.STOPPED)
-        return self.victim is Victim.SIDECAR and self.moment in (Moment.READY, Moment.STOPPED)
-
-    def __str__(self) -> str:
-        return f"{self.debugger}, {self.moment}, kill {self.victim} ({self.way}) after {self.pause * 1000:.0f} ms"
-
-
-def cases(seed: int) -> Iterator[Case]:
-    """Endlessly: every possible one in a random order, then all of them in another."""
-    chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-    every = [Case(*given) for given in product(("debugpy", "gdb"), Moment, Victim, Way)]
-    every = [case for case in every if case.possible]
-    while True:
-        chance.shuffle(every)
-        for case in every:
-            yield replace(case, pause=chance.uniform(0, LATEST))
-
-
-def build(directory: Path) -> Path:
-    program = directory / "counting"
-    subprocess.run(["g++", "-std=c++17", "-g", "-O0", "-pthread", "-o", program, NATIVE], check=True)
-    return program
+    pod: Pod
+    untouched: dict[str, Any]
 
 
 class Scene:
-    """A coordinator, an agent, and a pod of each kind."""
+    """A coordinator, an agent, and a pod of each language as soon as it is needed."""
 
-    def __init__(self, world: World, native: Path) -> None:
+    def __init__(self, world: World, wares: Mapping[str, Ware]) -> None:
         self.world = world
-        self.native = native
-        PROGRAMS["native"] = [str(native)]
+        self.wares = wares
         self.street = Street(world)
         self.coordinator = self.street.coordinator
-        self.agent = world.agent()
-        self.pods = {name: self._pod(kind) for name, kind in (("debugpy", "counting"), ("gdb", "native"))}
+        self.agent = world.agent(environment=tools())
         self.caller = Caller()
+        self._stands: dict[str, Stand] = {}
         self._count = 0
 
     async def close(self) -> None:
         await self.caller.http.aclose()
         self.street.close()
 
-    async def play(self, case: Case) -> None:
-        """Raises AssertionError, with what is wrong, when a promise is not kept."""
-        self._count += 1
-        await Run(self, case, f"/run-{self._count}").play()
+    async def play(self, case: Case) -> float:
+        """Seconds from the kill until the process ran untraced and answered.
 
-    def _pod(self, name: str) -> Pod:
-        service = self.world.service(name, f"demo/{name}", PROGRAMS[name])
-        sidecar = self.world.sidecar(name, *_SIDECAR)
-        envoy = self.world.envoy(name, service.where, sidecar.where, *_SIDECAR)
-        return Pod(name, f"demo/{name}", service, sidecar, envoy)
+        Raises AssertionError, with what is wrong, when a promise is not kept.
+        """
+        self._count += 1
+        stand = await asyncio.to_thread(self._stand, case.language)
+        return await Run(self, case, stand, self._count).play()
+
+    def last_words(self) -> str:
+        """Of the parts, for who has to find out why a promise was not kept."""
+        children = [self.agent, self.coordinator, *(stand.pod.service for stand in self._stands.values())]
+        return "\n".join(f"{each.name}: {each.last_words()}" for each in children)
+
+    def _stand(self, language: Language) -> Stand:
+        if language.name not in self._stands:
+            command = [*self.wares[language.name].command, "127.0.0.1:0"]
+            pod = self.street.pod(language.name, command=command, attachment_timeout=HELD)
+            self._stands[language.name] = Stand(pod, language.look(pod.service.pid))
+        return self._stands[language.name]
 
     def mend(self, victim: Victim, pod: Pod) -> None:
         """Starts again what was killed, at the same place."""
         if victim is Victim.COORDINATOR:
             self.coordinator = self.world.coordinator()
         elif victim is Victim.AGENT:
-            self.agent = self.world.agent()
+            self.agent = self.world.agent(environment=tools())
         elif victim is Victim.SIDECAR:
             listen = pod.sidecar.where.removeprefix("http://")
-            pod.sidecar = self.world.sidecar(pod.name, *_SIDECAR, listen=listen)
+            pod.sidecar = self.world.sidecar(pod.name, *patience(HELD), listen=listen)
 
 
 def _helper(words: list[bytes]) -> str:
     """What a process with these arguments is to a debugger; empty: nothing."""
-    if b"--attach" in words:
-        return Victim.GDBSERVER
-    if any(b"agent.guard" in word for word in words):
+    if any(b"agent.guard" in word or b"agent.delve_start" in word for word in words):
         return Victim.GUARD
+    if b"--attach" in words or b"attach" in words:
+        return Victim.TRACER
     return Victim.INJECTOR if any(b"agent.inject" in word for word in words) else ""
 
 
 class Run:
-    def __init__(self, scene: Scene, case: Case, path: str) -> None:
-        self.scene, self.case, self.path = scene, case, path
-        self.pod = scene.pods[case.debugger]
+    def __init__(self, scene: Scene, case: Case, stand: Stand, number: int) -> None:
+        """`number` is what the service is asked for, and by nobody else."""
+        self.scene, self.case, self.number = scene, case, number
+        self.pod, self.untouched = stand
+        self.page = f"/scaled?number={number}"
         self.name = ""
         self.client: Program | None = None
         self.connect: Program | None = None
 
-    async def play(self) -> None:
+    async def play(self) -> float:
         wish = await self._wish()
         if self.case.moment is Moment.UNCLAIMED:
             self.scene.agent.process.send_signal(signal.SIGSTOP)
-        held = spawn(self.scene.caller.get(self.pod.url + self.path), "held")
+        held = spawn(self.scene.caller.get(self.pod.url + self.page), "held")
         try:
             self.name = await self.scene.street.matched(wish)
             await self._reach()
@@ -192,9 +135,10 @@ class Run:
             begun = time.monotonic()
             if self.case.victim is not Victim.AGENT:
                 self.scene.agent.process.send_signal(signal.SIGCONT)
-            await self._promise(begun)
+            took = await self._promise(begun)
             await asyncio.to_thread(self.scene.mend, self.case.victim, self.pod)
             await self._clean_up(held)
+            return took
         finally:
             for program in (self.client, self.connect):
                 if program:
@@ -240,15 +184,16 @@ class Run:
         return found
 
     async def _connect(self, attachment: DebugAttachment, moment: str) -> None:
-        world, address = self.scene.world, address_of(attachment)
+        world, language = self.scene.world, self.case.language
+        address = attachment.status.debug_server_address or ""
         if self.case.way is Way.TUNNEL:
-            self.connect, address = await clients.local_end(world, self.scene.coordinator.where, self.name)
-        if self.case.debugger == "gdb":
-            function = "counted" if moment == "stopped" else "never"
-            self.client = await clients.gdb(world, address, self.scene.native, function, moment)
-        else:
-            text = "count = COUNTS[path]" if moment == "stopped" else "self.answer(self.rfile.read("
-            self.client = await clients.dap(world, address, COUNTING, line_of(COUNTING, text), moment)
+            self.connect, address = await local_end(world, self.scene.coordinator.where, self.name)
+        spot = self.scene.wares[language.name].spot
+        words = client.words(
+            self.case.debugger, address, moment, spot if moment == "stopped" else language.elsewhere(spot)
+        )
+        self.client = await Program.start(world, words)
+        await self.client.until(f"^{moment}$")
 
     # -- the kill -----------------------------------------------------------------------------------
 
@@ -258,8 +203,10 @@ class Run:
                 program = self.connect or self.client
                 assert program
                 await program.kill()
-            case Victim.GDBSERVER | Victim.GUARD | Victim.INJECTOR:
-                for pid in self._helpers(self.case.victim):
+            case Victim.TRACER | Victim.GUARD | Victim.INJECTOR:
+                found = self._helpers(self.case.victim)
+                assert found or self.case.moment in (Moment.DETACHING, Moment.ATTACHING), "there is none to kill"
+                for pid in found:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
             case part:
@@ -267,7 +214,7 @@ class Run:
                 await asyncio.to_thread(child.kill)
 
     def _helpers(self, only: Victim | None = None) -> list[int]:
-        """Pids of whatever works for a debugger at the service's process: guard, gdbserver, injector."""
+        """Pids of whatever works for a debugger at the service's process: guard, tracer, injector."""
         mine, found = str(self.pod.service.pid).encode(), []
         for pid in procfs.pids():
             try:
@@ -280,7 +227,8 @@ class Run:
 
     # -- what must be true --------------------------------------------------------------------------
 
-    async def _promise(self, begun: float) -> None:
+    async def _promise(self, begun: float) -> float:
+        """Seconds until the process ran untraced and answered."""
         if self.case.survives:
             await self._leave()
             begun = time.monotonic()
@@ -289,23 +237,26 @@ class Run:
             await self.scene.street.until(self.name, lambda found: found.status.state.final)
             begun = time.monotonic()
         await self._within(begun + PROMISED, self._runs, "the process does not run untraced")
-        left = begun + PROMISED - time.monotonic()
-        answer = await self.scene.caller.http.get(f"{self.pod.service.where}/alive", timeout=max(0.5, left))
+        answer = await self._answer(0, begun + PROMISED - time.monotonic())
+        assert answer["answer"] == 0
+        return time.monotonic() - begun
+
+    async def _answer(self, number: int, within: float) -> dict[str, int]:
+        """What the service says, asked behind Envoy's back."""
+        page = f"{self.pod.service.where}/scaled?number={number}"
+        answer = await self.scene.caller.http.get(page, timeout=max(0.5, within))
         assert answer.status_code == 200
+        found: dict[str, int] = answer.json()
+        return found
 
     async def _leave(self) -> None:
         """The developer has seen enough."""
         assert self.client
-        if self.case.debugger == "gdb":
-            if self.case.moment is Moment.READY:
-                self.client.process.send_signal(signal.SIGINT)
-            self.client.say("detach\nquit\n")
-        else:
-            self.client.say("leave\n")
+        self.client.say("leave\n")
         await self.client.end(PROMISED)
 
     def _runs(self) -> str:
-        found = facts(self.pod.service.pid)
+        found = self._look()
         return "" if (found["tracer"], found["stopped"]) == (0, False) else str(found)
 
     async def _clean_up(self, held: "asyncio.Task[httpx.Response]") -> None:
@@ -316,17 +267,22 @@ class Run:
             answer = await asyncio.wait_for(asyncio.shield(held), MENDED)
         except TimeoutError:
             raise AssertionError("the held request was never let go") from None
-        assert (answer.status_code, answer.json()["count"]) == (200, 1), answer.text
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == {"answer": self.number * USUAL, "count": 1}
         until = time.monotonic() + MENDED
         await self._within(until, self._free, "something of the debugger stays")
         await self._within(until, self._litter, "something lies about")
-        counts = await self.scene.caller.counts(self.pod)
-        assert counts[self.path] == 1
+        again = await self._answer(self.number, PROMISED)
+        assert again["count"] == 2, f"the held request has reached the service {again['count'] - 1} times"
         assert self.pod.service.process.poll() is None
 
     def _free(self) -> str:
-        found, helpers = facts(self.pod.service.pid), self._helpers()
-        return "" if found == FREE and not helpers else f"{found} {helpers}"
+        found, helpers = self._look(), self._helpers()
+        return "" if found == self.untouched and not helpers else f"{found} {helpers}"
+
+    def _look(self) -> dict[str, Any]:
+        assert self.pod.service.process.poll() is None, f"the service ended with {self.pod.service.process.poll()}"
+        return self.case.language.look(self.pod.service.pid)
 
     def _litter(self) -> str:
         root = self.scene.world.directory / "agent"

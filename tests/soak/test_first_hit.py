@@ -16,7 +16,7 @@ from squash.tasks import spawn
 from tests import drivers
 from tests.drivers import Spot
 from tests.drivers.languages import LANGUAGES, NUMBER, USUAL, Language
-from tests.e2e.street import PROGRAMS, Caller, Street, result
+from tests.e2e.street import Caller, Street, result
 from tests.soak.width import rounds
 
 pytestmark = pytest.mark.timeout(900)
@@ -55,15 +55,15 @@ async def turn(street: Street, caller: Caller, pod: Pod, language: Language, spo
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
 async def test_the_first_marked_request_stops_at_the_breakpoint(
-    street: Street, caller: Caller, language: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    street: Street, caller: Caller, language: Language, tmp_path: Path
 ) -> None:
     street.world.agent()
     command, spot = await asyncio.to_thread(language.built, tmp_path)
-    monkeypatch.setitem(PROGRAMS, language.name, [*command, "127.0.0.1:0", "2"])
+    argv = [*command, "127.0.0.1:0", "2"]
 
     async def journey(number: int) -> list[str]:
         name = f"{language.name}-{number}"
-        pod = await asyncio.to_thread(street.pod, name, program=language.name, attachment_timeout=SILENCE)
+        pod = await asyncio.to_thread(street.pod, name, command=argv, attachment_timeout=SILENCE)
         return [await turn(street, caller, pod, language, spot) for _ in range(TURNS)]
 
     seen = await asyncio.gather(*(journey(number) for number in range(LANES)))

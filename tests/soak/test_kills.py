@@ -1,6 +1,7 @@
 """kill -9 of every part, at random moments of every phase: the process runs on, and the request is answered once.
 
-`SQUASH_SEED` repeats a choice, `SQUASH_RUNS` sets how many; each run is told on stdout.
+`SQUASH_SEED` repeats a choice, `SQUASH_RUNS` sets how many, `SQUASH_DEBUGGERS` of which (`node,jdwp`; all if not set);
+each run is told on stdout.
 """
 
 import asyncio
@@ -8,28 +9,32 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from demo.world import World
-from tests.soak.kills import Case, Scene, build, cases
+from tests.soak.cases import Case, cases
+from tests.soak.kills import Scene, Ware
 from tests.soak.width import rounds
 
 pytestmark = pytest.mark.timeout(7200)
-RUNS = int(os.environ.get("SQUASH_RUNS", rounds(12, 200)))
+RUNS = int(os.environ.get("SQUASH_RUNS", rounds(10, 200)))
 LANES = rounds(1, 2)
+DEBUGGERS = frozenset(os.environ.get("SQUASH_DEBUGGERS", "").split(",")) - {""}
 
 
 def test_kills(tmp_path: Path) -> None:
     seed = int(os.environ.get("SQUASH_SEED", secrets.randbelow(10**6)))
-    chosen = list(islice(cases(seed), RUNS))
+    chosen = list(islice(cases(seed, DEBUGGERS), RUNS))
     sys.stdout.write(f"SQUASH_SEED={seed}\n")
-    native = build(tmp_path)
+    languages = {case.language.name: case.language for case in chosen}
+    wares = {name: Ware(*language.built(tmp_path)) for name, language in languages.items()}
 
     async def both() -> list[str]:
-        lanes = [_lane(native, list(enumerate(chosen))[lane::LANES]) for lane in range(LANES)]
+        lanes = [_lane(wares, list(enumerate(chosen))[lane::LANES]) for lane in range(LANES)]
         return [failure for lane in await asyncio.gather(*lanes) for failure in lane]
 
     failures = asyncio.run(both())
@@ -37,12 +42,12 @@ def test_kills(tmp_path: Path) -> None:
     assert not failures, f"{len(failures)} of {RUNS} runs with SQUASH_SEED={seed}:\n{told}"
 
 
-async def _lane(native: Path, runs: list[tuple[int, Case]]) -> list[str]:
+async def _lane(wares: Mapping[str, Ware], runs: list[tuple[int, Case]]) -> list[str]:
     """Plays runs one after the other, in a new world after each failure."""
     failures: list[str] = []
     while runs:
         with World("sq") as world:
-            scene = await asyncio.to_thread(Scene, world, native)
+            scene = await asyncio.to_thread(Scene, world, wares)
             try:
                 while runs:
                     number, case = runs.pop(0)
@@ -58,10 +63,11 @@ async def _played(scene: Scene, number: int, case: Case) -> str:
     """What went wrong, or nothing."""
     begun, failure = time.monotonic(), ""
     try:
-        await scene.play(case)
+        free = await scene.play(case)
     except Exception as error:  # noqa: BLE001 - one failure must not hide the others
-        failure = f"run {number}: {case}: {type(error).__name__}: {error}"
+        failure = f"run {number}: {case}: {type(error).__name__}: {error}\n{scene.last_words()}"
     took = time.monotonic() - begun
-    sys.stdout.write(f"run {number:3} {took:5.1f} s  {case}{'  FAILED' if failure else ''}\n")
+    said = "FAILED" if failure else f"free within {free:.2f} s"
+    sys.stdout.write(f"run {number:3} {took:5.1f} s  {case}; {said}\n")
     sys.stdout.flush()
     return failure

@@ -1,4 +1,5 @@
-// A service of one function: GET /scaled?number=N answers {"answer": 2 N}.
+// A service of one function: GET /scaled?number=N answers {"answer": 2 N, "count": 1},
+// the latter the time it was asked for N (below 1000).
 //
 // `Service HOST:PORT [BUSY]`: BUSY threads are at work meanwhile. Says `service ready on http://HOST:PORT`.
 import com.sun.net.httpserver.HttpExchange;
@@ -6,8 +7,11 @@ import com.sun.net.httpserver.HttpServer;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicIntegerArray;
 
 public class Service {
+    static final AtomicIntegerArray COUNTS = new AtomicIntegerArray(1000);
+
     static int scaled(int number) {
         int factor = 2;
         return number * factor; // the tests break here
@@ -16,7 +20,8 @@ public class Service {
     static void answer(HttpExchange exchange) throws IOException {
         String query = exchange.getRequestURI().getQuery();
         int number = Integer.parseInt(query.substring("number=".length()));
-        byte[] body = ("{\"answer\": " + scaled(number) + "}").getBytes();
+        int count = COUNTS.incrementAndGet(number % COUNTS.length());
+        byte[] body = ("{\"answer\": " + scaled(number) + ", \"count\": " + count + "}").getBytes();
         exchange.sendResponseHeaders(200, body.length);
         exchange.getResponseBody().write(body);
         exchange.close();

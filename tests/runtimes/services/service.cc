@@ -1,7 +1,9 @@
-// A service of one function: GET /scaled?number=N answers {"answer": 2 N}.
+// A service of one function: GET /scaled?number=N answers {"answer": 2 N, "count": 1},
+// the latter the time it was asked for N (below 1000).
 //
 // `service HOST:PORT [BUSY]`: BUSY threads are at work meanwhile. Says `service ready on http://HOST:PORT`.
 #include <arpa/inet.h>
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +12,8 @@
 #include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
+
+static std::atomic<int> counts[1000];
 
 __attribute__((noinline)) int scaled(int number) {
   int factor = 2;
@@ -26,7 +30,9 @@ static void serve(int client) {
   }
   size_t at = asked.find("number=");
   if (at != std::string::npos) {
-    std::string body = "{\"answer\": " + std::to_string(scaled(atoi(asked.c_str() + at + 7))) + "}";
+    int number = atoi(asked.c_str() + at + 7), count = ++counts[number % 1000];
+    std::string answer = std::to_string(scaled(number));
+    std::string body = "{\"answer\": " + answer + ", \"count\": " + std::to_string(count) + "}";
     std::string head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size());
     std::string said = head + "\r\n\r\n" + body;
     for (size_t sent = 0; sent < said.size();) {

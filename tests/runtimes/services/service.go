@@ -1,4 +1,5 @@
-// A service of one function: GET /scaled?number=N answers {"answer": 2 N}.
+// A service of one function: GET /scaled?number=N answers {"answer": 2 N, "count": 1},
+// the latter the time it was asked for N (below 1000).
 //
 // `service HOST:PORT [BUSY]`: BUSY goroutines are at work meanwhile. Says `service ready on http://HOST:PORT`.
 package main
@@ -9,8 +10,11 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
+
+var counts [1000]int64
 
 // The compiler must take the factor from memory, where a debugger may have changed it.
 //
@@ -29,7 +33,8 @@ func answer(writer http.ResponseWriter, request *http.Request) {
 		http.Error(writer, err.Error(), http.StatusBadRequest)
 		return
 	}
-	fmt.Fprintf(writer, "{\"answer\": %d}", scaled(number))
+	count := atomic.AddInt64(&counts[number%len(counts)], 1)
+	fmt.Fprintf(writer, "{\"answer\": %d, \"count\": %d}", scaled(number), count)
 }
 
 func work() {

@@ -1,4 +1,5 @@
-"""A service of one function: GET /scaled?number=N answers {"answer": 2 N}. Python 3.8 or newer.
+"""A service of one function: GET /scaled?number=N answers {"answer": 2 N, "count": 1},
+the latter the time it was asked for N (below 1000). Python 3.8 or newer.
 
 `service.py HOST:PORT [BUSY]`: BUSY threads are at work meanwhile. Says `service ready on http://HOST:PORT`.
 """
@@ -10,6 +11,15 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+COUNTS = [0] * 1000
+LOCK = threading.Lock()
+
+
+def counted(number: int) -> int:
+    with LOCK:
+        COUNTS[number % len(COUNTS)] += 1
+        return COUNTS[number % len(COUNTS)]
+
 
 def scaled(number: int) -> int:
     factor = 2
@@ -19,7 +29,8 @@ def scaled(number: int) -> int:
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         number = int(parse_qs(urlsplit(self.path).query)["number"][0])
-        body = json.dumps({"answer": scaled(number)}).encode()
+        count = counted(number)
+        body = json.dumps({"answer": scaled(number), "count": count}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
