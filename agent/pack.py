@@ -6,13 +6,14 @@ environment has compiled is for its own version; for others an interpreter of th
 agent's: the container's own is nothing that the agent would execute.
 """
 
-import functools
 import importlib.util
 import io
 import shutil
 import struct
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,11 @@ _NEEDLESS = frozenset(
 _MODULES = (".py", ".so", ".json", ".txt")
 LONGEST = 60.0
 """Seconds for another interpreter to compile the package."""
+AGAIN = 300.0
+"""Seconds after which an interpreter that could not is tried again: it may have been mended, or the machine busy."""
+_made: dict[tuple[Path, str], tuple[Mapping[str, bytes], float]] = {}
+"""By package and interpreter: what it compiled; or nothing, and until when (time.monotonic()) that stands."""
+_turn = threading.Lock()
 _log = Log("pack")
 _UNCHECKED = 1
 """Flag of a .pyc that is taken as it is, whatever became of its source (PEP 552)."""
@@ -60,18 +66,36 @@ def _contents(
             yield name, file.read_bytes()
 
 
-def compiles(minor: int) -> bool:
-    """Whether there is compiled code for CPython 3.`minor`, or somebody to make it."""
-    return minor == sys.version_info[1] or shutil.which(f"python3.{minor}") is not None
+def compiled(package: Path, minor: int | None) -> bool:
+    """Whether `contents` are compiled: has that done, which may take seconds."""
+    if minor == sys.version_info[1]:
+        return lies_compiled(package, minor)
+    return minor is not None and bool(_compiled_elsewhere(package, minor))
 
 
-@functools.lru_cache(maxsize=8)
-def _compiled_elsewhere(package: Path, minor: int) -> dict[str, bytes]:
-    """Compiled code by the name of its source; empty when there is no such interpreter. Some seconds, once."""
+def lies_compiled(package: Path, minor: int | None) -> bool:
+    """Whether a process that imports the package itself finds compiled code."""
+    if minor == sys.version_info[1]:
+        return bool(_compiled(package / "__init__.py"))
+    return (package / "__pycache__" / f"__init__.cpython-3{minor}.pyc").exists()
+
+
+def _compiled_elsewhere(package: Path, minor: int) -> Mapping[str, bytes]:
+    """Compiled code by the name of its source; empty when nobody can make it. Some seconds, once."""
     interpreter = shutil.which(f"python3.{minor}")
     if interpreter is None:
         return {}
-    argv = [interpreter, "-I", "-W", "ignore", "-c", _COMPILE, str(package)]
+    # Who needs it meanwhile waits, and is not the second to make it.
+    with _turn:
+        files, until = _made.get((package, interpreter), ({}, 0.0))
+        if not files and time.monotonic() >= until:
+            files = _compile(package, minor, interpreter)
+            _made[package, interpreter] = files, time.monotonic() + AGAIN
+        return files
+
+
+def _compile(package: Path, minor: int, interpreter: str) -> Mapping[str, bytes]:
+    argv = [interpreter, "-I", "-W", "ignore", "-c", _COMPILE, str(package), str(minor)]
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=LONGEST)
         with zipfile.ZipFile(io.BytesIO(done.stdout)) as made:
@@ -83,6 +107,8 @@ def _compiled_elsewhere(package: Path, minor: int) -> dict[str, bytes]:
 
 _COMPILE = """
 import importlib.util, io, marshal, os, struct, sys, zipfile
+if sys.version_info[:2] != (3, int(sys.argv[2])):
+    sys.exit(1)
 made = io.BytesIO()
 with zipfile.ZipFile(made, "w") as files:
     for directory, _, names in os.walk(sys.argv[1]):

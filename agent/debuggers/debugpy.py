@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import pack
+from agent.aside import aside
 from agent.debuggers import Target, attempt
 from agent.inner import Inner, take_out_left_behind
 from agent.line import Line
@@ -67,9 +68,11 @@ class Debugpy:
         else:
             yield ok("version", f"Python 3.{minor}")
         memory = facts.target.memory
-        # Of a Python whose version is not to be seen, nothing compiled can be brought in.
-        if memory and memory.free < COMPILING and (minor is None or not pack.compiles(minor)):
+        if memory and memory.free < COMPILING and _compiles_itself(facts, minor):
+            # Of a Python whose version is not to be seen, nothing compiled can be brought in.
             outside = "" if minor is None else f"put a python3.{minor} on the agent's PATH, which does it outside, or "
+            if minor is not None and not facts.target.other_files:
+                outside = f"have python3.{minor} compile {_package()} (-m compileall), or "
             message = (
                 f"compiling debugpy in process {facts.process.pid} takes {COMPILING // MEGABYTE} MiB for some seconds, "
                 f"and it may grow by {memory.free // MEGABYTE}: {outside}raise the container's limit"
@@ -182,6 +185,9 @@ class _Job:
         await asyncio.to_thread(self._inner.make, files)
         package = _package()
         minor = _minor(self._process)
+        if self._inner.mount:
+            # What the preflight did not wait for takes seconds, and may hang.
+            await aside(lambda: pack.compiled(package, minor), f"compiling debugpy for {self._process.pid}")
         contents = functools.partial(pack.contents, package, minor)
         # Each version has its own place: what is compiled for one is empty for the others.
         self._package_name = "debugpy" if minor is None else f"debugpy-3.{minor}"
@@ -256,6 +262,12 @@ def _minor(process: Process) -> int | None:
     """The minor version of its Python 3, as the paths tell of what it has mapped; None when they do not."""
     found = _VERSION.search(f"{process.exe}\n{process.maps}")
     return int(found[1]) if found else None
+
+
+def _compiles_itself(facts: Facts, minor: int | None) -> bool:
+    """Whether the process finds sources alone. Blocks for seconds when they have to be compiled for it."""
+    package = _package()
+    return not (pack.compiled if facts.target.other_files else pack.lies_compiled)(package, minor)
 
 
 def _package() -> Path:

@@ -91,6 +91,26 @@ def test_another_version_is_compiled_by_its_own(monkeypatch: pytest.MonkeyPatch)
     assert found[Path("__pycache__/__init__.cpython-314.pyc")][4:8] == b"\1\0\0\0"
 
 
+def test_an_interpreter_that_fails_is_tried_again_by_and_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that stands there under a wrong name, or too slow: what it made of it would not be understood."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/__init__.py").write_text("here = True\n")
+    interpreter, minor = tmp_path / "bin/python3.99", 99
+    calls = tmp_path / "calls"
+    interpreter.write_text(f'#!/bin/sh\necho >> {calls}\nexec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    sources = {Path("__init__.py"): b"here = True\n"}
+    for _turn in range(2):
+        assert not pack.compiled(tmp_path / "package", minor)
+        assert dict(pack.contents(tmp_path / "package", minor)) == sources
+    assert calls.read_text() == "\n", "not again at once"
+    monkeypatch.setattr(pack, "_made", {key: (files, 0.0) for key, (files, _) in pack._made.items()})
+    assert not pack.compiled(tmp_path / "package", minor)
+    assert calls.read_text() == "\n\n"
+
+
 def test_a_library_without_its_symbols_can_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "some.c").write_text("int answer(void) { return 42; }\n")
     subprocess.run(["gcc", "-g", "-shared", "-fPIC", "-o", "some.so", "some.c"], cwd=tmp_path, check=True)
