@@ -1,15 +1,29 @@
-"""Why the kernel does not let the agent trace a process (ptrace(2), Yama's ptrace_scope)."""
+"""Why the kernel does not let the agent do what it wants: capabilities(7), ptrace(2), Yama's ptrace_scope."""
 
 import os
 from pathlib import Path
 
+from agent.preflight.needs import Capability
 from agent.process import Process
 from squash import procfs
 from squash.errors import SquashError
 from squash.reasons import Reason
 
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
-_SYS_PTRACE = 1 << 19
+
+
+def held() -> frozenset[Capability]:
+    """The capabilities that count when this process does something."""
+    own = procfs.status(os.getpid()) or {}
+    return Capability.of(int(own.get("CapEff", "0"), 16))
+
+
+def refused(message: str, *takes: Capability) -> SquashError:
+    """For a PermissionError about the files of a process: which of the capabilities that it takes are missing."""
+    missing = [f"CAP_{each.name}" for each in takes if each not in held()]
+    if not missing:
+        return SquashError(Reason.FILES_UNREADABLE, message)
+    return SquashError(Reason.CAPABILITY_MISSING, f"{message}: that takes {' and '.join(missing)}")
 
 
 def denied(process: Process, yama: Path = YAMA) -> SquashError:
@@ -17,8 +31,7 @@ def denied(process: Process, yama: Path = YAMA) -> SquashError:
     pid = process.pid
     if tracer := process.tracer:
         return SquashError(Reason.TRACED_BY_OTHER, f"process {pid} is traced by process {tracer}")
-    own = procfs.status(os.getpid()) or {}
-    capable = int(own.get("CapEff", "0"), 16) & _SYS_PTRACE
+    capable = Capability.SYS_PTRACE in held()
     try:
         scope = int(yama.read_text())
     except (OSError, ValueError):

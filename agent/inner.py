@@ -15,12 +15,16 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from agent import beneath
+from agent.denied import refused
 from agent.homes import HOMES, NAME, NOT_OURS, home_of, offer, same_root
+from agent.preflight.needs import Capability
 from agent.process import Process
 from squash import procfs
 from squash.errors import SquashError
 from squash.reasons import Reason
 
+_INTO = Capability.SYS_PTRACE, Capability.DAC_OVERRIDE
+"""What it takes to look into a container, and to make something in a directory there of another user."""
 _turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 """By mount namespace, one at a time puts files there or takes them away: the last one out removes what they share."""
 _turns_turn = threading.Lock()
@@ -53,17 +57,19 @@ class Inner:
             if not self.mount:
                 self._directory = os.open(self.own, beneath.DIRECTORY)
                 return
-            tried = []
+            tried, denied = [], False
             for home in HOMES:
                 _note(self.own).write_text(json.dumps({"mount": self.mount, "home": home}))
                 try:
                     self._make(home, files)
                 except OSError as error:
                     tried.append(f"{home}: {error.strerror}")
+                    denied |= isinstance(error, PermissionError)
                 else:
                     return
         message = f"no directory for the debugger can be made in the container of process {self._process.pid}"
-        raise SquashError(Reason.FILES_UNREADABLE, f"{message} ({'; '.join(tried)})")
+        message = f"{message} ({'; '.join(tried)})"
+        raise refused(message, *_INTO) if denied else SquashError(Reason.FILES_UNREADABLE, message)
 
     def write(self, name: str, data: bytes) -> None:
         """A new file of the process's user's, who alone may read it. Raises SquashError."""
@@ -74,7 +80,8 @@ class Inner:
                 self._give(name, made)
         except OSError as error:
             message = f"'{self.inside}/{name}' cannot be written for process {self._process.pid}: {error.strerror}"
-            raise SquashError(Reason.FILES_UNREADABLE, message) from error
+            denied = isinstance(error, PermissionError)
+            raise (refused(message, *_INTO) if denied else SquashError(Reason.FILES_UNREADABLE, message)) from error
 
     def door(self, name: str) -> socket.socket:
         """A socket bound in there; the whole directory becomes the process's user's. Raises SquashError, OSError.
@@ -187,7 +194,7 @@ class Inner:
                 os.chown(name, uid, gid, dir_fd=self._directory, follow_symlinks=False)
         except PermissionError as error:
             what = f"'{self.inside}/{name}' cannot be given to user {uid} of process {self._process.pid}"
-            raise SquashError(Reason.PTRACE_DENIED, f"{what}: that takes CAP_CHOWN") from error
+            raise refused(f"{what}: {error.strerror}", Capability.CHOWN) from error
 
 
 def take_out_left_behind(own: Path) -> None:

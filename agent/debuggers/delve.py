@@ -6,7 +6,6 @@ would keep it from working is found out beforehand, without touching the process
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from agent import delve_guard, netns, traps
 from agent.debuggers import Target, attempt
 from agent.debuggers.gdb import check
 from agent.delve_start import NETWORK, PORT, SOCKET, UNIX
+from agent.denied import held
 from agent.gobinary import GoProgram
 from agent.guarded import GUARD, NOTES, Guarded, await_guard
 from agent.preflight.facts import Facts
@@ -204,15 +204,10 @@ def cannot_listen(way: str, installed: Installed) -> SquashError | None:
         since = ".".join(map(str, UNIX_SINCE))
         message = f"{installed.name} cannot listen on a unix socket: that takes {since}"
         return SquashError(Reason.DEBUGGER_UNSUITED, message)
-    if way == NETWORK and not _capable(Capability.SYS_ADMIN):
+    if way == NETWORK and Capability.SYS_ADMIN not in held():
         message = f"a network of its own for {installed.name} takes CAP_SYS_ADMIN; a newer delve does without"
         return SquashError(Reason.CAPABILITY_MISSING, message)
     return None
-
-
-def _capable(number: int) -> bool:
-    own = procfs.status(os.getpid()) or {}
-    return bool(int(own.get("CapEff", "0"), 16) >> number & 1)
 
 
 _STRATEGIES = {UNIX: "delve on a unix socket", NETWORK: "delve in a network of its own"}

@@ -9,12 +9,11 @@ from functools import cache
 from pathlib import Path
 
 from agent import homes
-from agent.denied import YAMA
+from agent.denied import YAMA, held
 from agent.elf import NotElfError
 from agent.libc import libc
 from agent.preflight import memory
 from agent.preflight.facts import AgentFacts, Facts, Home, Seccomp, TargetFacts
-from agent.preflight.needs import Capability
 from agent.process import Process
 from agent.program import Program
 from squash import procfs
@@ -41,7 +40,7 @@ def agent() -> AgentFacts:
     seccomp = _seccomp(own)
     return AgentFacts(
         uid=os.geteuid(),
-        capabilities=Capability.of(int(own.get("CapEff", "0"), 16)),
+        capabilities=held(),
         machine=os.uname().machine,
         seccomp=seccomp,
         blocked=_blocked() if seccomp else frozenset(),

@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +16,15 @@ from agent.homes import room
 from agent.inner import Inner, take_out_left_behind
 from agent.process import Process
 from squash.errors import SquashError
+from squash.reasons import Reason
 from squash.tasks import spawn
 
 from .native import until
+from .preflight.subjects import lacking
 
 CONTAINER = "mount -t tmpfs {options} tmpfs /dev && mount -t tmpfs tmpfs /run && exec sleep 1000"
+CLOSED = "for home in dev run tmp; do mount -t tmpfs -o mode=700,uid=65534 tmpfs /$home; done; exec sleep 1000"
+"""All that is its user's, who is not root."""
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a mount namespace like a container's")
 SECRET = "the agent's own"
 
@@ -27,8 +32,8 @@ SECRET = "the agent's own"
 class Container:
     """A process with a /dev and a /run of its own, in which the tests do what its root could."""
 
-    def __init__(self, options: str = "-o mode=755", user: int = 0) -> None:
-        script = CONTAINER.format(options=options)
+    def __init__(self, options: str = "-o mode=755", user: int = 0, script: str = CONTAINER) -> None:
+        script = script.format(options=options)
         if user:
             script = script.replace("exec", f"exec setpriv --reuid {user} --regid {user} --clear-groups")
         self.child = subprocess.Popen(["unshare", "--mount", "sh", "-c", script])
@@ -271,3 +276,31 @@ async def test_a_container_that_is_gone(container: Container, own: Path) -> None
     with pytest.raises(SquashError):
         inner.make()
     inner.remove()
+
+
+@pytest.mark.parametrize("dropped", ["chown", "dac_override"])
+async def test_a_capability_that_is_missing_is_named(dropped: str, own: Path) -> None:
+    container = Container(user=65534, script=CLOSED if dropped == "dac_override" else CONTAINER)
+    script = """if True:
+        import sys
+        from pathlib import Path
+        from agent.inner import Inner
+        from agent.process import Process
+        from squash.errors import SquashError
+        inner = Inner(Process.read(int(sys.argv[1])), Path(sys.argv[2]))
+        try:
+            inner.make()
+            inner.write("job", b"a job")
+        except SquashError as refusal:
+            print(refusal.reason, refusal.message)
+        finally:
+            inner.remove()
+    """
+    try:
+        pid = (await container.process()).pid
+        argv = [*lacking(dropped), sys.executable, "-c", script, str(pid), str(own)]
+        said = await asyncio.to_thread(subprocess.check_output, argv, text=True)
+    finally:
+        container.close()
+    assert said.startswith(Reason.CAPABILITY_MISSING)
+    assert said.endswith(f"that takes CAP_{dropped.upper()}\n")
