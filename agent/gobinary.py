@@ -8,9 +8,9 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
-from agent.elf import NotElfError, Section, sections
+from agent.elf import Elf, NotElfError, opened
 
 MAGIC = b"\xff Go buildinf:"
 _HEADER = 32
@@ -36,19 +36,16 @@ class GoProgram:
     @classmethod
     def read(cls, executable: Path) -> Self | None:
         """None when it is no Go program. Raises OSError."""
-        with executable.open("rb") as file:
-            try:
-                found = sections(file)
-                place = found.get(".go.buildinfo")
-                if place is None:
-                    return None
-                text = _content(file, place, min(place.size, _LONGEST))
+        try:
+            with opened(executable) as elf:
+                place = elf.named.get(".go.buildinfo")
+                text = elf.content(place, _LONGEST) if place else b""
                 if not text.startswith(MAGIC):
                     return None
                 version, settings = _strings(text)
-                return cls(version, settings, _dwarf(file, found))
-            except (NotElfError, struct.error, ValueError, OverflowError):
-                return None  # packed or damaged: nothing that it says can be relied on
+                return cls(version, settings, _dwarf(elf))
+        except (NotElfError, struct.error):
+            return None  # packed or damaged: nothing that it says can be relied on
 
     @property
     def optimised(self) -> bool | None:
@@ -82,12 +79,13 @@ def _string(text: bytes, at: int) -> tuple[bytes, int]:
     return text[at : at + length], at + length
 
 
-def _dwarf(file: BinaryIO, found: Mapping[str, Section]) -> int:
+def _dwarf(elf: Elf) -> int:
     """Of the first unit: a length of 4 bytes (12, if those are all ones), then the version."""
+    found = elf.named
     place = found.get(".debug_info") or found.get(".zdebug_info")
     if place is None or not place.size:
         return 0
-    head = _content(file, place, 4096)
+    head = elf.content(place, 4096)
     if ".debug_info" not in found and head[:4] == b"ZLIB":
         head = _inflated(head[12:])
     elif place.compressed:
@@ -101,8 +99,3 @@ def _inflated(data: bytes) -> bytes:
         return zlib.decompressobj().decompress(data, 64)
     except zlib.error:
         return b""
-
-
-def _content(file: BinaryIO, place: Section, size: int) -> bytes:
-    file.seek(place.offset)
-    return file.read(min(size, place.size))

@@ -1,17 +1,19 @@
 """Which C library a process has mapped: debuggers bring code that is compiled for one, or look into it."""
 
 import contextlib
-import mmap
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent import pieces
 from agent.process import Process
 from squash import procfs
 
-_GLIBC = re.compile(rb"stable release version (\d+\.\d+)")
+_GLIBC = re.compile(rb"stable release version (\d{1,9}\.\d{1,9})\D")
+_LONGEST, _BANNER = 16 << 20, 64
+"""Bytes of a library that are looked at, and of what is looked for: it stands among the constants, before symbols."""
 _LOADED = re.compile(
     r"(\S*/(?:libc\.so\.6|libc-(\d[\d.]*)\.so|ld-linux[^/]*|ld-(\d[\d.]*)\.so|ld-musl-[^/]*|libc\.so))$", re.MULTILINE
 )
@@ -50,13 +52,14 @@ def libc(process: Process) -> Libc:
 
 def _glibc_versions(process: Process, paths: set[str]) -> Iterator[str]:
     for path in sorted(paths):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError):
             yield from _versions_in(process.root / path.removeprefix("/"))
 
 
-def _versions_in(path: Path) -> list[str]:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return [found.decode() for found in _GLIBC.findall(data)]
+def _versions_in(path: Path) -> Iterator[str]:
+    with pieces.opened(path) as descriptor:
+        for data in pieces.windows(descriptor, 0, _LONGEST, _BANNER):
+            yield from (found.decode() for found in _GLIBC.findall(data))
 
 
 def own_glibc() -> str:

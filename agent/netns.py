@@ -8,14 +8,16 @@ import threading
 from squash import procfs
 
 _NEWNET = 0x40000000
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def connect(pid: int, host: str, port: int, timeout: float) -> socket.socket:
-    """A connection to an address as the process `pid` would make it. Blocks; raises OSError.
+    """A connection to where somebody listens, as the process `pid` would make it. Blocks; raises OSError.
 
-    Another namespace than the agent's takes CAP_SYS_ADMIN.
+    Who listens everywhere is reached by the loopback. Another namespace than the agent's takes CAP_SYS_ADMIN.
     """
+    host = _LOOPBACK.get(host, host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     connecting = made(pid, family, socket.SOCK_STREAM)
     try:

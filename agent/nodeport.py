@@ -295,9 +295,7 @@ def _wake(process: Process) -> tuple[Place, Callable[[], Place | None]]:
 
 
 def _dial(process: Process, place: Place) -> socket.socket:
-    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    connected = netns.connect(process.pid, anywhere.get(place.host, place.host), place.port, ANSWER)
-    return Bounded.of(connected, ANSWER, _MOST)
+    return Bounded.of(netns.connect(process.pid, place.host, place.port, ANSWER), ANSWER, _MOST)
 
 
 def _is_inspector(process: Process, place: Place) -> bool:

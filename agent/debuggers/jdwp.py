@@ -129,11 +129,9 @@ class Connection:
         return stream
 
     async def _dial(self, place: Place) -> Stream:
-        host, port = place
-        way = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
         pid, stream = self.process.pid, None
         try:
-            made = await asyncio.to_thread(netns.connect, pid, *way, CONNECT)
+            made = await asyncio.to_thread(netns.connect, pid, *place, CONNECT)
             made.setblocking(False)
             stream = Stream(*await asyncio.open_connection(sock=made, limit=CHUNK))
             stream.writer.write(HANDSHAKE)
