@@ -47,6 +47,8 @@ class Guard(Peer):
         self._attached = False
         self._words = b""
         self._swallow = 0
+        self._wanted = False
+        """An interrupt crossed the word of a stop: it is for what runs next, as with gdbserver itself."""
         self._leave: Verdict | None = None
 
     def run(self) -> int:
@@ -150,7 +152,8 @@ class Guard(Peer):
 
     def _client_says(self, token: bytes) -> None:
         if token == rsp.INTERRUPT:
-            if self._talk.running:
+            self._wanted = not self._talk.running
+            if not self._wanted:
                 self._interrupt()
         elif token == b"+" and self._swallow:
             self._swallow -= 1
@@ -168,6 +171,9 @@ class Guard(Peer):
             self._remember(text)
             self._talk.sends(text)
             self._server.write(token)
+            if self._wanted and self._talk.running:
+                self._wanted = False
+                self._interrupt()
             return
         if self._talk.acks:
             self._client.write(b"+")
@@ -207,10 +213,13 @@ class Guard(Peer):
         if self._talk.acks:
             self._server.write(b"+")
             self._swallow += 1
+        asked = self._interrupting
         self._interrupt()
         answer = self._ask(b"vCont;c:" + thread, time.monotonic() + LIMIT)
         while self._talk.running:
             answer = self._hear_out(time.monotonic() + LIMIT)
+        # The client's stop and this one were one for the kernel: it is still owed its own.
+        self._wanted = asked and not self._interrupting
         return rsp.packet(answer) if self._interrupting else None
 
     def _receives(self, text: bytes) -> None:

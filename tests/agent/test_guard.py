@@ -237,6 +237,39 @@ async def test_an_interrupt_stops_a_process_that_leads_no_group(running: Service
     await running.is_free()
 
 
+async def test_an_interrupt_that_crosses_a_stop_is_for_what_runs_next(running: Service, server: GdbServer) -> None:
+    """gdb sends one whenever a person presses Ctrl-C, also between two of the steps by which it leaves a breakpoint."""
+    client = Client(await server.connect())
+    await client.greet()
+    client.interrupt()
+    client.say(b"vCont;c")
+    assert (await client.answer()).startswith(b"T02")
+    client.say(b"vCont;c")
+    await running.moves()
+    await client.stream.close()
+    await server.disconnected()
+    await running.is_free()
+
+
+async def test_an_interrupt_that_meets_a_breakpoint_is_not_lost(running: Service, server: GdbServer) -> None:
+    client = Client(await server.connect())
+    await client.greet()
+    address = running.address("seldom")
+    for _ in range(30):
+        # The breakpoint is hit every 5 ms: somewhere around there the interrupt comes.
+        await client.run_with_breakpoint(address)
+        client.interrupt()
+        stop = await client.answer()
+        assert await client.ask(b"z0,%x,1" % address) == b"OK"
+        if stop.startswith(b"T05"):
+            client.say(b"vCont;c")
+            stop = await client.answer()
+        assert stop.startswith(b"T02")
+    await client.stream.close()
+    await server.disconnected()
+    await running.is_free(address)
+
+
 async def test_a_request_while_the_process_runs_ends_the_session(running: Service, server: GdbServer) -> None:
     client = Client(await server.connect())
     address = await reach("running", client, running)

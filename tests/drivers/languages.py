@@ -111,7 +111,8 @@ _BUILDERS = {
     "python": lambda _: [sys.executable, str(PYTHON.source)],
     "cpp": lambda directory: [str(compile_cpp(directory / "service"))],
     "go": lambda directory: [str(compile_go(directory / "service-go"))],
-    "node": lambda _: ["node", str(NODE.source)],
+    # All tests share one loopback, and so would their inspectors their port; any other is as good.
+    "node": lambda _: ["node", "--inspect-port=0", str(NODE.source)],
     "java": _java,
 }
 
