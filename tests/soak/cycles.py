@@ -32,6 +32,8 @@ RATE = 50
 """Requests a second, evenly."""
 BUSY = 2
 """Threads of the service that are at work besides."""
+V8_PAGE = 256 * 1024
+"""Bytes."""
 PATIENCE = 60.0
 """Seconds for an answer: a breakpoint may lie on its way."""
 
@@ -161,7 +163,9 @@ class Cycles:
         return len(os.listdir(f"/proc/{self._agent.pid}/fd"))
 
     def mappings(self) -> int:
-        return len(Path(f"/proc/{self.service.pid}/maps").read_text().splitlines())
+        """But for pages of V8's heap: some come and go with each collection, and `resident` counts what is in them."""
+        lines = Path(f"/proc/{self.service.pid}/maps").read_text().splitlines()
+        return sum(not _is_page(*line.split()) for line in lines)
 
     def resident(self) -> float:
         """Megabytes."""
@@ -169,6 +173,12 @@ class Cycles:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _is_page(span: str, _flags: str, _offset: str, _device: str, inode: str, *name: str) -> bool:
+    """Whether a mapping can be a page of V8's heap: nobody's file, and of just that size."""
+    begin, end = (int(address, 16) for address in span.split("-"))
+    return inode == "0" and not name and end - begin == V8_PAGE
 
 
 def _kinds(pid: int) -> dict[str, int]:
