@@ -6,7 +6,7 @@ PATH := $(CURDIR)/build/delve/bin:$(PATH)
 export PYTHON PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo compose-demo compose-test test soak runtimes check format bench docs lock clean
+.PHONY: help demo compose-demo compose-test test soak runtimes check format bench docs lock clean .apart
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -26,10 +26,13 @@ compose-test: .venv/.dev build/.tools build/base build/.compose ## the images an
 test: .venv/.dev .venv-envoy/.done build/.tools build/.languages build/stock build/delve/.done build/python3.14/.done ## every test
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
-runtimes: .venv/.dev build/.tools build/.languages build/base build/delve/.done ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
+runtimes: .apart .venv/.dev build/.tools build/.languages build/base build/delve/.done ## what needs a real containerd and a real Docker engine (root; installs and starts its own)
 	@scripts/setup tools gcc containerd runc dockerd ip iptables
 	@scripts/setup cni
 	scripts/apart $(BIN)/pytest tests/runtimes $(ARGS)
+
+.apart: # before anything is set up for it
+	@scripts/apart
 
 soak: .venv/.dev .venv-envoy/.done build/.tools build/.languages build/stock build/delve/.done build/python3.14/.done ## the wide tests: many sessions, holds and kills; and long holds in real time
 	SQUASH_SOAK=1 $(BIN)/pytest tests/soak tests/agent/test_inject.py $(ARGS)
