@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from demo import engine
+from demo.janitor import MARK
 from demo.world import ROOT, StartError
 
 BASE = ROOT / "build" / "base"
@@ -38,7 +39,10 @@ def environment() -> Iterator[dict[str, str]]:
     """What Compose and the images need to know, in variables. Raises StartError, EngineError."""
     if os.environ.get("ENGINE", "") == "own":
         with _own() as host:
-            yield _told(host, {"SQUASH_BASE": BASE_IMAGE, "SQUASH_BUILD_NETWORK": "host", "DOCKER_BUILDKIT": "0"})
+            # What bears the mark, and what lies beside the engine, goes with it also when we are killed.
+            directory = str(Path(host.removeprefix("unix://")).parent)
+            own = {"SQUASH_BASE": BASE_IMAGE, "SQUASH_BUILD_NETWORK": "host", "DOCKER_BUILDKIT": "0"}
+            yield _told(host, {**own, MARK: directory, "TMPDIR": directory})
         return
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     if not host.startswith("unix://"):

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from demo.janitor import MARK
 from demo.world import ROOT, StartError
 
 START = 300.0
@@ -89,13 +90,14 @@ class Shop:
         """For squashctl on this machine, with the developer's token."""
         own = {key: value for key, value in os.environ.items() if not key.startswith("SQUASH")}
         url = f"http://{self.address('coordinator', 8602)}"
-        return {**own, "SQUASH_SERVER_URL": url, "SQUASH_TOKEN": self.token()}
+        marked = {key: value for key, value in self._environment.items() if key in (MARK, "TMPDIR")}
+        return {**own, **marked, "SQUASH_SERVER_URL": url, "SQUASH_TOKEN": self.token()}
 
 
 @contextlib.contextmanager
 def opened(command: list[str], environment: Mapping[str, str]) -> Iterator[Shop]:
     """All of it, up and healthy; nothing but the images is left afterwards. Raises StartError."""
-    with tempfile.TemporaryDirectory(prefix="squash-demo-") as directory:
+    with tempfile.TemporaryDirectory(prefix="squash-demo-", dir=environment.get("TMPDIR")) as directory:
         shop = Shop(command, environment, Path(directory))
         shop.build()
         try:

@@ -1,13 +1,17 @@
 """A Docker engine of one's own, with other programs for `dockerd` and `ip`: what is left when things go wrong."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from demo import engine
+from demo import engine, keeper
 from demo.engine import EngineError
+from demo.world import ROOT
+from squash import procfs
+from tests.eventually import eventually
 
 DOCKERD = """
 import os, signal, socket
@@ -17,6 +21,7 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
 while True:
     signal.pause()
 """
+PID = "open(os.path.join(os.path.dirname(os.environ['NOTIFY_SOCKET']), 'pid'), 'w').write(str(os.getpid()))"
 IP = """
 import os, sys
 with open(os.environ["ASKED"], "a") as asked:
@@ -59,11 +64,11 @@ def test_an_engine_that_does_not_end_is_killed_and_the_rest_is_cleared_away(
     put(programs / "dockerd", DOCKERD)
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     others = set(children.read_text().split())
-    with engine.running(base) as host:
+    with keeper.kept(base) as host:
         assert host == f"unix://{base}/docker.sock"
         mine = set(children.read_text().split()) - others
         assert mine
-        monkeypatch.setattr(engine, "START", 0.2)
+        monkeypatch.setattr(keeper, "START", 0.2)
     assert not base.exists()
     assert asked(programs)[-1] == "link delete"
     assert not mine & set(children.read_text().split())
@@ -96,3 +101,29 @@ def test_no_bridge(programs: Path, base: Path, monkeypatch: pytest.MonkeyPatch) 
         pass
     assert not base.exists()
     assert asked(programs) == ["link add"]
+
+
+USER = """
+import sys
+from pathlib import Path
+from demo import engine
+with engine.running(Path(sys.argv[1])):
+    print("here", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_whose_user_is_killed_is_cleared_away(programs: Path, base: Path) -> None:
+    put(programs / "dockerd", DOCKERD.replace("signal.signal(signal.SIGTERM, signal.SIG_IGN)", PID))
+    user = subprocess.Popen(
+        [sys.executable, "-c", USER, base], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    with user:
+        assert user.stdout
+        assert user.stdout.readline() == "here\n"
+        daemon = int((base / "pid").read_text())
+        assert procfs.stat(daemon)
+        user.kill()
+    assert not eventually(base.exists, lambda there: not there, 20)
+    assert not eventually(lambda: procfs.stat(daemon), lambda found: not found, 20)
+    assert asked(programs)[-1] == "link delete"
