@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.story import facts
+from squash import procfs
 from tests.agent.goservice import delve
 from tests.drivers import PATIENCE, Spot, find_line
 
@@ -60,8 +61,8 @@ class Language:
         return spot._replace(line=find_line(self.source, "number % 7"), function=function)
 
     def look(self, pid: int) -> dict[str, Any]:
-        """What the kernel tells of a debugger at a process of this language."""
-        found = facts(pid)
+        """What the kernel tells of a debugger at a process of this language, and of doors that one may leave open."""
+        found = facts(pid) | {"doors": len(procfs.listening(pid))}
         # A JVM that was asked for its debugger's port keeps the socket at which it can be asked.
         return found | {"debugger": False} if self.name == "java" else found
 
