@@ -16,6 +16,7 @@ from agent.inner import Inner
 from agent.process import Process
 from agent.streams import Stream
 from agent.terms import Terms
+from squash import procfs
 from squash.errors import SquashError
 from squash.reasons import Reason
 
@@ -57,7 +58,10 @@ class Line:
         if not self.inner.mount:
             _check_readable(process, [self.inner.own, *needed])
         # The end of the process is the end of the line, even while a child of it holds the socket open.
-        self._watch = os.pidfd_open(process.pid)
+        try:
+            self._watch = procfs.handle(process.pid)
+        except ProcessLookupError:
+            raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} is gone") from None
         asyncio.get_running_loop().add_reader(self._watch, self._over)
 
     async def greeting(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 
 from agent.process import Process
+from squash import procfs
 from squash.errors import SquashError
 from squash.reasons import Reason
 
@@ -16,7 +17,7 @@ def send(process: Process, number: signal.Signals, check: Callable[[], None]) ->
     """
     gone = SquashError(Reason.PROCESS_GONE, f"process {process.pid} is gone")
     try:
-        descriptor = os.pidfd_open(process.pid)
+        descriptor = procfs.handle(process.pid)
     except ProcessLookupError as error:
         raise gone from error
     try:

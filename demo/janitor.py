@@ -28,7 +28,7 @@ def end(processes: Iterable[tuple[int, int]], patience: float = PATIENCE) -> lis
     handles = {}
     for pid, start_time in processes:
         with contextlib.suppress(ProcessLookupError):
-            handle = os.pidfd_open(pid)
+            handle = procfs.handle(pid)
             if procfs.alive(pid, start_time):
                 handles[handle] = pid
                 signal.pidfd_send_signal(handle, signal.SIGTERM)

@@ -1,6 +1,7 @@
 """Facts that Linux tells of processes and sockets under /proc (proc(5)). Reads only; a process that is gone is None."""
 
 import contextlib
+import errno
 import ipaddress
 import os
 import struct
@@ -68,6 +69,17 @@ def alive(pid: int, start_time: int) -> bool:
     """
     now = stat(pid)
     return now is not None and now.start_time == start_time and now.state not in "ZX" and not now.flags & _EXITING
+
+
+def handle(pid: int) -> int:
+    """A descriptor that stands for a process (pidfd_open(2)). Raises ProcessLookupError when there is none."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        # The number of a thread by now: the first one says a kernel before 6.15, the other a later one.
+        if error.errno in (errno.EINVAL, errno.ENOENT):
+            raise ProcessLookupError(errno.ESRCH, f"{pid} is no process") from None
+        raise
 
 
 def environ(pid: int) -> dict[str, str] | None:

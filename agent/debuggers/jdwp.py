@@ -115,7 +115,7 @@ class Connection:
         """Sockets on which the JVM listens for others than debuggers, as far as they are known."""
         self._looking: asyncio.Task[None] | None = None
         try:
-            self._watch = os.pidfd_open(process.pid)
+            self._watch = procfs.handle(process.pid)
         except ProcessLookupError:
             raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} is gone") from None
         asyncio.get_running_loop().add_reader(self._watch, self.end)

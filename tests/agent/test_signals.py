@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 from dataclasses import replace
 
 import pytest
@@ -41,6 +42,22 @@ def test_who_has_the_number_now_is_left_alone() -> None:
     finally:
         sleeper.kill()
         sleeper.wait()
+
+
+def test_a_thread_that_has_the_number_now_is_left_alone() -> None:
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        process = Process.read(os.getpid())
+        assert process
+        assert thread.native_id
+        with pytest.raises(SquashError, match="is gone") as refusal:
+            signals.send(replace(process, pid=thread.native_id), signal.SIGTERM, nothing)
+        assert refusal.value.reason is Reason.PROCESS_GONE
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_it_ends_between_the_check_and_the_signal() -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -102,6 +103,20 @@ def test_a_process_that_is_gone_already(run: Run) -> None:
     process.kill()
     process.wait()
     assert janitor.end([known]) == []
+
+
+def test_a_process_whose_number_a_thread_has_now(run: Run) -> None:
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        assert thread.native_id
+        process = run(APP)
+        assert janitor.end([(thread.native_id, 1), identity(process.pid)]) == []
+        assert process.wait(30) == -signal.SIGTERM
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_marked_processes(run: Run, short: Path) -> None:
