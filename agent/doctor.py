@@ -92,7 +92,7 @@ def examine(
     if process is None:
         raise SquashError(Reason.PROCESS_NOT_FOUND, f"no process has the pid {pid}")
     chosen = next(iter(debuggers.values())) if name else choose(debuggers.values(), process)
-    facts = gather.facts(process, agent)
+    facts = gather.facts(process, agent, chosen.needs)
     findings = of_facts(chosen, facts)
     if symbols:
         findings.append(judge.build_id(facts, _build_id(symbols), str(symbols)))

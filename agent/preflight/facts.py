@@ -77,7 +77,7 @@ class TargetFacts:
     """It sees other files than the agent: an own root or mount namespace."""
     other_network: bool = False
     homes: tuple[Home, ...] = ()
-    """With `other_files`, in the order in which they are tried."""
+    """With `other_files`, in the order in which they are tried, up to the first that can be used."""
     program: Program | None = None
     """Its executable; None when it cannot be read, or is none that is known."""
     libc: Libc = STATIC

@@ -5,6 +5,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from agent.elf import NotElfError
 from agent.libc import libc
 from agent.preflight import memory
 from agent.preflight.facts import AgentFacts, Facts, Home, Seccomp, TargetFacts
+from agent.preflight.needs import Needs
 from agent.process import Process
 from agent.program import Program
 from squash import procfs
@@ -22,6 +24,7 @@ from squash.reasons import Reason
 
 _FIRST_USERS, _FIRST_PIDS = "user:[4026531837]", "pid:[4026531836]"
 """The kernel's own namespaces of these kinds have the same numbers on every machine (linux/proc_ns.h)."""
+_PLACE = Needs(directory=True)
 _NS_GET_PARENT = 0xB702
 """ioctl_ns(2)."""
 _PROBED = {"ptrace": (101, 117), "process_vm_readv": (310, 270)}
@@ -50,12 +53,15 @@ def agent() -> AgentFacts:
     )
 
 
-def facts(process: Process, of: AgentFacts | None = None) -> Facts:
-    """Raises SquashError when the process is gone. Blocks for a few milliseconds."""
-    return Facts(of or agent(), target(process))
+def facts(process: Process, of: AgentFacts | None = None, needs: Needs = _PLACE) -> Facts:
+    """What matters for a debugger with these needs. Raises SquashError when the process is gone.
+
+    Blocks for a few milliseconds.
+    """
+    return Facts(of or agent(), target(process, needs))
 
 
-def target(process: Process) -> TargetFacts:
+def target(process: Process, needs: Needs = _PLACE) -> TargetFacts:
     """Raises SquashError when the process is gone."""
     pid = process.pid
     status, stat = procfs.status(pid), procfs.stat(pid)
@@ -80,16 +86,20 @@ def target(process: Process) -> TargetFacts:
         uid_inside=uid_inside(process.uid, _id_map(pid)),
         other_files=other_files,
         other_network=procfs.namespace(pid, "net") not in ("", procfs.namespace(os.getpid(), "net")),
-        homes=tuple(_home(process, home) for home in homes.HOMES) if other_files else (),
+        homes=tuple(_homes(process, needs.files)) if other_files and needs.directory else (),
         program=_program(pid),
         libc=libc(process),
         memory=memory.of_process(pid),
     )
 
 
-def _home(process: Process, path: str) -> Home:
-    room = homes.room(process, path)
-    return Home(path, room.obstacle, room.free, room.executable)
+def _homes(process: Process, files: int) -> Iterator[Home]:
+    """Up to the first that can be used: no other is gone to, and it may be on a machine that does not answer."""
+    for path in homes.HOMES:
+        room = homes.room(process, path)
+        yield Home(path, room.obstacle, room.free, room.executable)
+        if not room.lacks(files):
+            return
 
 
 def _seccomp(status: dict[str, str]) -> Seccomp:

@@ -11,7 +11,7 @@ from agent.process import Process
 
 def examine(debugger: Debugger, process: Process) -> list[Finding]:
     """Every finding. Blocks for milliseconds; the process is only looked at. Raises SquashError when it is gone."""
-    return of_facts(debugger, gather.facts(process))
+    return of_facts(debugger, gather.facts(process, needs=debugger.needs))
 
 
 def of_facts(debugger: Debugger, facts: Facts) -> list[Finding]:

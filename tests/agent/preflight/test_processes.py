@@ -11,10 +11,11 @@ import pytest
 
 from agent.debuggers.debugpy import Debugpy
 from agent.debuggers.gdb import Gdb
+from agent.homes import HOMES
 from agent.preflight import gather
 from agent.preflight.facts import Seccomp
 from agent.preflight.finding import Level, refusal, warnings
-from agent.preflight.needs import MEGABYTE
+from agent.preflight.needs import MEGABYTE, Needs
 from agent.preflight.run import examine
 from agent.process import Process
 from demo.world import BIN
@@ -147,12 +148,25 @@ def test_places_of_a_container_that_cannot_be_used() -> None:
 
 
 @as_root
-def test_a_read_only_container_has_its_dev() -> None:
-    mounts = "mount -t tmpfs -o ro none /run && mount -t tmpfs -o ro none /tmp && mount -t tmpfs none /dev"
+@pytest.mark.parametrize(
+    ("dev", "needs", "seen"),
+    [
+        ("size=16m", Needs(directory=True, files=6 * MEGABYTE), 1),
+        ("size=4m", Needs(directory=True), 1),
+        ("size=4m", Needs(directory=True, files=6 * MEGABYTE), 3),
+        ("size=16m,noexec", Needs(directory=True, files=6 * MEGABYTE), 3),
+        ("size=16m,ro", Needs(directory=True), 3),
+        ("size=16m", Needs(), 0),
+    ],
+)
+def test_a_place_is_looked_at_only_when_the_one_before_cannot_be_used(dev: str, needs: Needs, seen: int) -> None:
+    """The last may be on another machine that does not answer."""
+    mounts = f"mount -t tmpfs -o ro none /run && mount -t tmpfs -o ro none /tmp && mount -t tmpfs -o {dev} none /dev"
     with running(["unshare", "-m", "sh", "-c", f"{mounts} && {SLEEP}"]) as found:
         process = settled(found, "sleep")
-        obstacles = [home.obstacle for home in gather.target(process).homes]
-        assert obstacles == ["", "mounted read-only", "mounted read-only"]
+        homes = gather.target(process, needs).homes
+        assert tuple(home.path for home in homes) == HOMES[:seen]
+        assert [home.obstacle for home in homes[1:]] == ["mounted read-only"] * len(homes[1:])
         assert os.listdir(process.root / "dev") == []
 
 
