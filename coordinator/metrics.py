@@ -80,6 +80,6 @@ class _Gauges(Collector):
         held = sum(
             1 for one in attachments if one.spec.holder and not one.status.state.final and one.status.outcome is None
         )
-        yield GaugeMetricFamily("squash_open_holds", "Marked requests that are held now", held)
+        yield GaugeMetricFamily("squash_coordinator_open_holds", "Marked requests that all sidecars hold now", held)
         yield GaugeMetricFamily("squash_pending_requests", "Debug requests that wait for a match", self._board.pending)
         yield GaugeMetricFamily("squash_waiters", "Long polls under way", len(self._waiting))

@@ -21,7 +21,9 @@ class Metrics:
         self._seconds = Histogram(
             "squash_hold_seconds", "Seconds a request was held", buckets=_SECONDS, registry=self._registry
         )
-        Gauge("squash_holds_open", "Requests held now", registry=self._registry).set_function(opened)
+        Gauge(
+            "squash_sidecar_open_holds", "Requests that this sidecar holds now", registry=self._registry
+        ).set_function(opened)
         self._refused = Counter(
             "squash_tickets_refused", "Marks that did not count, by reason", ["reason"], registry=self._registry
         )

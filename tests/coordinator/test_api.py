@@ -472,7 +472,7 @@ def test_metrics_tell_what_is(own: Coordinator, pods: Pods) -> None:
     text = own.http.get("/metrics").text.splitlines()
     for line in (
         'squash_attachments{state="none"} 2.0',
-        "squash_open_holds 1.0",
+        "squash_coordinator_open_holds 1.0",
         "squash_pending_requests 1.0",
         "squash_matches_total 1.0",
         "squash_waiters 0.0",
@@ -482,7 +482,7 @@ def test_metrics_tell_what_is(own: Coordinator, pods: Pods) -> None:
     assert any(line.startswith("squash_build_info{") for line in text)
     own.patch(name, state="attached", outcome="attached")
     text = own.http.get("/metrics").text.splitlines()
-    assert "squash_open_holds 0.0" in text
+    assert "squash_coordinator_open_holds 0.0" in text
     assert 'squash_hold_outcomes_total{outcome="attached"} 1.0' in text
 
 

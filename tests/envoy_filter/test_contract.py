@@ -255,7 +255,7 @@ async def test_6_caller_goes_away_while_held(held: Stack, double: CoordinatorDou
     assert (status.state, status.reason, status.outcome) == (State.ERROR, Reason.CALLER_GONE, Outcome.CALLER_GONE)
     assert held.upstream.requests == []
     metrics = await held.metrics()
-    assert metrics["squash_holds_open"] == 0
+    assert metrics["squash_sidecar_open_holds"] == 0
     assert metrics['squash_holds_total{outcome="caller_gone"}'] == 1
 
 
@@ -315,7 +315,7 @@ async def test_200_at_once_each_let_go_once(held: Stack, double: CoordinatorDoub
     marked = [spawn(held.get(f"/{number}"), "get") for number in range(200)]
     names = await double.created(200)
     assert held.upstream.requests == []
-    assert (await held.metrics())["squash_holds_open"] == 200
+    assert (await held.metrics())["squash_sidecar_open_holds"] == 200
     for number, name in enumerate(names, 1):
         await double.change(name, State.ATTACHED)
         await held.upstream.served(number)

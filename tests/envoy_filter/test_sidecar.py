@@ -59,7 +59,7 @@ class Caller:
         await writer.wait_closed()
 
     async def holds_open(self) -> bool:
-        return "squash_holds_open 0.0" not in (await self.get("/metrics")).text
+        return "squash_sidecar_open_holds 0.0" not in (await self.get("/metrics")).text
 
 
 @contextlib.asynccontextmanager
@@ -397,7 +397,7 @@ async def test_other_paths(caller: Caller) -> None:
     assert (await caller.get("/elsewhere")).status_code == 404
     metrics = (await caller.get("/metrics")).text
     assert all(f'squash_holds_total{{outcome="{outcome}"}} 0.0' in metrics for outcome in Outcome)
-    assert "squash_holds_open 0.0" in metrics
+    assert "squash_sidecar_open_holds 0.0" in metrics
     assert "squash_hold_seconds_bucket" in metrics
 
 
