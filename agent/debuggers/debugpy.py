@@ -30,7 +30,7 @@ from squash.logs import Log
 from squash.reasons import Reason
 from squash.tasks import spawn
 
-INSIDE = Path(__file__).parent / "inside" / "attach.py"
+INSIDE = [Path(__file__).parent / "inside" / name for name in ("loading.py", "leaving.py", "attach.py")]
 DETACH = 5.0
 """Seconds for the debugger to take itself out before the agent hangs up; hanging up has it go on by itself."""
 
@@ -192,7 +192,7 @@ class _Job:
         # Each version has its own place: what is compiled for one is empty for the others.
         self._package_name = "debugpy" if minor is None else f"debugpy-3.{minor}"
         self._package = await asyncio.to_thread(self._inner.provide, package, self._package_name, contents)
-        self._inner.write("job", INSIDE.read_bytes())
+        self._inner.write("job", b"\n".join(part.read_bytes() for part in INSIDE))
         self._inner.write("enter.py", self.source().encode())
         await self.line.listen([package / "__init__.py"])
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.debuggers.debugpy import Debugpy
+from agent.debuggers.debugpy import INSIDE, Debugpy
 from agent.process import Process
 from agent.terms import Terms
 from demo.dap import Dap, DapError
@@ -458,6 +458,6 @@ def test_claims() -> None:
 
 
 def test_the_code_inside_is_valid_for_the_oldest_python() -> None:
-    source = Path(__file__).parents[2] / "agent/debuggers/inside/attach.py"
-    compile(source.read_text(), str(source), "exec")
-    assert json.dumps(source.read_text()).isascii()
+    for source in INSIDE:
+        compile(source.read_text(), str(source), "exec")
+        assert json.dumps(source.read_text()).isascii()

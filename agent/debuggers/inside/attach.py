@@ -1,8 +1,8 @@
 """Runs inside the process that is debugged: starts debugpy's in-process adapter and takes it out again.
 
-The injected code executes this file with three globals: DIRECTORY (where the agent listens on `agent.sock`),
-DEBUGPY (the directory of the debugpy package) and TICKET (which begins the first line of each connection).
-Python 3.8 or newer; no name of it stays behind in the process.
+The injected code executes this file, with loading.py and leaving.py before it, with three globals: DIRECTORY (where
+the agent listens on `agent.sock`), DEBUGPY (the directory of the debugpy package) and TICKET (which begins the first
+line of each connection). Python 3.8 or newer; no name of it stays behind in the process.
 
 The process opens nothing to the outside: it dials the agent. The first connection is the control line: the agent says
 `client` (a debugger's client is there: dial once more for it) or `client terminate` (and it may end the process),
@@ -10,17 +10,13 @@ The process opens nothing to the outside: it dials the agent. The first connecti
 whatever reason, the debugger takes itself out.
 """
 
-import builtins
 import contextlib
-import importlib
-import importlib.util
 import json
 import os
 import queue
 import socket
 import sys
 import threading
-import types
 
 DIRECTORY: str
 DEBUGPY: str
@@ -82,93 +78,6 @@ class Door:
         self._waiting.put(None)
 
 
-PUT_OFF = {
-    "_pydev_bundle._pydev_saved_modules": {
-        "xmlrpc.client": ("ServerProxy", "Marshaller", "Server"),
-        "xmlrpc.server": ("SimpleXMLRPCServer",),
-        "http.server": ("BaseHTTPRequestHandler",),
-    },
-    "debugpy.common.log": {"importlib.metadata": ()},
-}
-"""Imports of debugpy's modules that bring megabytes and serve what is not used here, and what is asked of them."""
-
-
-class Later(types.ModuleType):
-    """In place of a module, which is imported when something of it is asked for after all."""
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(importlib.import_module(self.__name__), name)
-
-
-def putting_off(later):
-    """An `__import__` for one module, for which these are imported later; the rest of the process keeps its own."""
-
-    def put_off(name, scope=None, local=None, fromlist=(), level=0):
-        wanted = [name] if name in later else ["%s.%s" % (name, part) for part in fromlist or ()]
-        for full in wanted:
-            if full in later and full not in sys.modules:
-                module = Later(full)
-                vars(module).update(dict.fromkeys(later[full]))
-                top, _, last = full.partition(".")
-                if full == name and fromlist:
-                    return module
-                package = types.ModuleType(top)
-                setattr(package, last, module)
-                return package
-        return __import__(name, scope, local, fromlist, level)
-
-    return put_off
-
-
-class NoJython:
-    """Tells this thread that there is no module `java`: pydevd tries, and would execute one of the service's."""
-
-    def __init__(self):
-        self._thread = threading.get_ident()
-
-    def find_spec(self, name, path=None, target=None):
-        if name == "java" and threading.get_ident() == self._thread:
-            raise ModuleNotFoundError(name)
-
-
-def slim(name):
-    """Imports a module of debugpy's without what it does not need."""
-    spec = importlib.util.find_spec(name)
-    if name in sys.modules or spec is None:
-        return
-    module = importlib.util.module_from_spec(spec)
-    vars(module)["__builtins__"] = dict(vars(builtins), __import__=putting_off(PUT_OFF[name]))
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    parent, _, child = name.rpartition(".")
-    setattr(sys.modules[parent], child, module)
-
-
-def load():
-    """debugpy from its place in the agent's environment: nothing else of that environment can be imported."""
-    if "debugpy" not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            "debugpy", DEBUGPY + "/__init__.py", submodule_search_locations=[DEBUGPY]
-        )
-        sys.modules["debugpy"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["debugpy"])
-        sys.path.insert(0, DEBUGPY + "/_vendored/pydevd")
-        for name in PUT_OFF:
-            slim(name)
-    import debugpy.server.api
-    import pydevd
-
-    # Reads the metadata of all installed packages, for a log that is not written.
-    debugpy.common.log.describe_environment = lambda header: None
-    return debugpy.server.api, pydevd
-
-
 def start(door):
     """Imports debugpy and starts it, waiting for clients at `door`. Leaves sys.path and os.environ as they were."""
     path, environment = list(sys.path), dict(os.environ)
@@ -201,27 +110,10 @@ def start(door):
         PyDevdAPI.squash_terminate = PyDevdAPI.request_terminate_process
     allow_terminate(False)
     let_go_of_children()
+    keep_no_threads()
     trim()
     api.listen.called = False
     api.listen(("127.0.0.1", 0), in_process_debug_adapter=True)
-
-
-def loaded():
-    """Files of debugpy that have been read, and need not be read again by this process."""
-    files = set()
-    for module in list(sys.modules.values()):
-        for place in (getattr(module, "__file__", None), getattr(module, "__cached__", None)):
-            if isinstance(place, str) and place.startswith(DEBUGPY + "/") and not place.endswith(".so"):
-                files.add(place[len(DEBUGPY) + 1 :])
-    return sorted(files)
-
-
-def trim():
-    """Gives back what the C library keeps of the memory that imports have used (malloc_trim(3), glibc)."""
-    import ctypes
-
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def allow_terminate(allowed):
@@ -281,7 +173,7 @@ def stop(door):
     """Takes the debugger out: no thread of it, no tracing, full speed; it can be started again."""
     import pydevd
     import pydevd_tracing
-    from _pydevd_bundle.pydevd_constants import set_global_debugger
+    from _pydevd_bundle import pydevd_constants
 
     disconnect(door)
     py_db = pydevd.get_global_debugger()
@@ -293,20 +185,13 @@ def stop(door):
             thread.do_kill_pydev_thread()
         for thread in threads:
             thread.join(1)
-        set_global_debugger(None)
+        pydevd_constants.set_global_debugger(None)
     if not pydevd.PYDEVD_USE_SYS_MONITORING:
         # pydevd leaves its trace function on the threads, which costs each call several times its time.
         pydevd_tracing.set_trace_to_threads(untracer(sys.settrace), create_dummy_thread=False)
+        untrace_frames(pydevd_constants.NO_FTRACE)
     pydevd.SetupHolder.setup = None
-
-
-def untracer(settrace):
-    """A trace function that takes itself off the thread at its next call. `settrace` is the real one."""
-
-    def untrace(frame, event, arg):
-        settrace(None)
-
-    return untrace
+    leave_nothing()
 
 
 def unsuited():
