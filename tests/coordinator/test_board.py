@@ -1,65 +1,27 @@
-"""The board: single rules, and a state machine that tries everything in any order."""
+"""The board: single rules."""
 
-from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from coordinator.board import Board, Policy
-from coordinator.decision import AttachmentChange, Change, Decision, RequestChange
+from coordinator.board import Board
+from coordinator.decision import Decision
 from squash.errors import ApiError
 from squash.images import keys
 from squash.model import (
     AttachmentPatch,
-    AttachmentSpec,
     DebugAttachment,
     DebugRequest,
     Failure,
     HeldRequest,
     HoldUntil,
     Metadata,
-    Outcome,
-    Phase,
     RequestSpec,
     State,
-    StatusPatch,
     Trigger,
 )
 from squash.reasons import Reason
-
-POLICY = Policy(request_ttl=100, retention=50)
-
-
-def board() -> Board:
-    numbers = count(1)
-    return Board(POLICY, lambda: f"made-{next(numbers)}")
-
-
-def do(on: Board, decision: Decision[Any]) -> Any:
-    on.apply(decision.changes)
-    return decision.result
-
-
-def wish(on: Board, image: str = "i", debugger: str = "", now: float = 0.0, **spec: Any) -> DebugRequest:
-    wanted = DebugRequest(spec=RequestSpec(image=image, debugger=debugger, **spec))
-    result: DebugRequest = do(on, on.create_request(wanted, now))
-    return result
-
-
-def marked(on: Board, image: str = "i", now: float = 0.0, name: str | None = None, **spec: Any) -> DebugAttachment:
-    spec = dict[str, Any](match_request=True, attachment={"pod": "p"}) | spec
-    wanted = DebugAttachment(metadata=Metadata(name=name), spec=AttachmentSpec(image=image, **spec))
-    result: DebugAttachment = do(on, on.create_attachment(wanted, now))
-    return result
-
-
-def patch(on: Board, name: str, now: float = 0.0, **status: Any) -> DebugAttachment:
-    result: DebugAttachment = do(on, on.patch_attachment(name, AttachmentPatch(status=StatusPatch(**status)), now))
-    return result
+from tests.coordinator.boards import board, do, marked, patch, refusal, wish
 
 
 def test_who_asks_and_on_what_terms_goes_over_to_the_attachment() -> None:
@@ -174,128 +136,6 @@ def test_a_request_for_a_namespace_is_for_that_one_alone() -> None:
     assert marked(on, attachment={"pod": "p", "namespace": "here"}).spec.debug_request == here.name
 
 
-def test_a_lease_that_is_not_renewed_ends_the_wait() -> None:
-    on = board()
-    wish(on, lease=30.0)
-    assert on.next_deadline() == 30
-    do(on, on.renew_request("made-1", 20))
-    assert (on.next_deadline(), on.pending) == (50, 1)
-    do(on, on.expire(50))
-    assert (on.requests, on.pending) == ({}, 0)
-
-
-def test_a_renewed_request_keeps_its_place_and_its_time_to_live() -> None:
-    on = board()
-    first = wish(on, lease=30.0)
-    wish(on)
-    do(on, on.renew_request(first.name, 10))
-    do(on, on.renew_request(first.name, 90))
-    assert on.next_deadline() == 100
-    assert marked(on, now=91).spec.debug_request == first.name
-
-
-def test_a_lease_that_runs_out_lets_go_what_is_held() -> None:
-    on = board()
-    wish(on, lease=30.0)
-    held = marked(on, holder="sidecar", now=10)
-    patch(on, held.name, state=State.ATTACHING)
-    assert on.next_deadline() == 30
-    do(on, on.expire(30))
-    status = on.attachment(held.name).status
-    assert (status.state, status.reason) == (State.ERROR, Reason.RELEASED)
-    assert "was not renewed" in (status.message or "")
-    assert not on.requests
-
-
-@pytest.mark.parametrize("end", [State.ATTACHED, State.ERROR])
-def test_a_lease_is_over_when_the_hold_may_end(end: State) -> None:
-    on = board()
-    request = wish(on, lease=30.0)
-    held = marked(on, now=10)
-    patch(on, held.name, state=end, now=20)
-    do(on, on.renew_request(request.name, 25))
-    do(on, on.expire(60))
-    assert on.attachment(held.name).status.state is end
-    assert request.name in on.requests
-    loaded = board()
-    loaded.apply(RequestChange(name, None, each) for name, each in on.requests.items())
-    loaded.apply(AttachmentChange(name, None, each) for name, each in on.attachments.items())
-    do(loaded, loaded.expire(60))
-    assert request.name in loaded.requests
-
-
-def test_leases_begin_anew_after_an_absence() -> None:
-    on = board()
-    wish(on, lease=30.0, ttl=5_000.0)
-    wish(on, ttl=5_000.0)
-    do(on, on.resume(1_000))
-    do(on, on.expire(1_029))
-    assert on.pending == 2
-    do(on, on.expire(1_030))
-    assert on.pending == 1
-
-
-def leased(on: Board, ttl: float | None = None) -> str:
-    spec = AttachmentSpec(attachment={"pod": "p"}, lease=30.0, ttl=ttl)
-    made: DebugAttachment = do(on, on.create_attachment(DebugAttachment(spec=spec), 0))
-    return made.name
-
-
-@pytest.mark.parametrize("step", [{}, {"state": State.ATTACHING}, {"state": State.ATTACHED, "phase": Phase.LISTENING}])
-def test_a_leased_attachment_that_is_not_renewed_ends(step: dict[str, Any]) -> None:
-    on = board()
-    name = leased(on)
-    if step:
-        patch(on, name, now=5, **step)
-    assert on.next_deadline() == 30
-    do(on, on.renew_attachment(name, 20))
-    assert on.next_deadline() == 50
-    do(on, on.expire(49))
-    assert on.attachment(name).status.state is step.get("state", State.NONE)
-    do(on, on.expire(50))
-    status = on.attachment(name).status
-    assert (status.state, status.reason) == (State.ERROR, Reason.EXPIRED)
-    assert "whoever made it is gone: it was not renewed within 30 s" in (status.message or "")
-
-
-def test_a_leased_attachment_is_its_clients_once_there_was_one() -> None:
-    on = board()
-    name = leased(on)
-    patch(on, name, now=5, state=State.ATTACHED, phase=Phase.LISTENING)
-    patch(on, name, now=6, phase=Phase.CLIENT_CONNECTED)
-    assert on.next_deadline() is None
-    do(on, on.resume(1_000))
-    do(on, on.expire(2_000))
-    assert on.attachment(name).status.state is State.ATTACHED
-
-
-def test_of_a_lease_and_a_time_to_live_the_shorter_one_counts() -> None:
-    on = board()
-    name = leased(on, ttl=20.0)
-    do(on, on.renew_attachment(name, 15))
-    assert on.next_deadline() == 20
-    do(on, on.expire(20))
-    assert "after 20 s" in (on.attachment(name).status.message or "")
-
-
-def test_leases_of_attachments_begin_anew_after_an_absence() -> None:
-    on = board()
-    name = leased(on)
-    do(on, on.resume(1_000))
-    assert on.next_deadline() == 1_030
-    do(on, on.expire(1_030))
-    over = on.attachment(name)
-    do(on, on.resume(1_031))
-    assert on.attachment(name) == over
-
-
-def test_renewing_what_is_gone_is_refused() -> None:
-    with refusal(Reason.NOT_FOUND, 404):
-        board().renew_request("gone", 0)
-    with refusal(Reason.NOT_FOUND, 404):
-        board().renew_attachment("gone", 0)
-
-
 def test_detaching_keeps_the_object_whatever_its_state() -> None:
     on = board()
     wish(on)
@@ -308,10 +148,6 @@ def test_detaching_keeps_the_object_whatever_its_state() -> None:
     assert not on.detach_attachment(done.name, 3).changes
     with refusal(Reason.NOT_FOUND, 404):
         on.detach_attachment("gone", 0)
-
-
-def refusal(reason: Reason, code: int) -> Any:
-    return pytest.raises(ApiError, check=lambda error: (error.code, error.reason) == (code, reason))
 
 
 def test_matched_attachment_inherits_from_the_request() -> None:
@@ -446,154 +282,3 @@ def test_much_expires_in_parts() -> None:
         do(on, on.expire(1))
         rounds += 1
     assert rounds == 2
-
-
-IMAGES = st.sampled_from(["i", "j"])
-OPEN_OR = st.sampled_from(["", "x", "y"])
-TTL = st.none() | st.integers(1, 40)
-
-
-class AnyOrder(RuleBasedStateMachine):
-    """Everything that may come, in any order; a store that sometimes fails, and restarts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.board = board()
-        self.now = 0.0
-        self.kept: dict[tuple[type, str], Change] = {}
-        self.refusals: set[tuple[int, Reason]] = set()
-        self.bound: dict[str, str] = {}
-        self.ranks: dict[str, tuple[int, int]] = {}
-
-    def keep(self, decision: Decision[Any]) -> None:
-        for change in decision.changes:
-            key = type(change), change.name
-            if change.after is None:
-                self.kept.pop(key)
-            elif isinstance(change, AttachmentChange):
-                self.kept[key] = AttachmentChange(change.name, None, change.after)
-            else:
-                self.kept[key] = RequestChange(change.name, None, change.after)
-        self.board.apply(decision.changes)
-
-    def pick(self, names: Any, number: int) -> str:
-        known = sorted(names)
-        return known[number % len(known)] if known else "nobody"
-
-    @rule(image=IMAGES, debugger=OPEN_OR, process=OPEN_OR, ttl=TTL, kept=st.booleans())
-    def ask(self, image: str, debugger: str, process: str, ttl: float | None, kept: bool) -> None:
-        spec = RequestSpec(image=image, debugger=debugger, process_name=process, ttl=ttl)
-        decision = self.board.create_request(DebugRequest(spec=spec), self.now)
-        if kept:
-            self.keep(decision)
-
-    @rule(image=IMAGES, debugger=OPEN_OR, process=OPEN_OR, ttl=TTL, match=st.booleans(), kept=st.booleans())
-    def arrive(self, image: str, debugger: str, process: str, ttl: float | None, match: bool, kept: bool) -> None:
-        spec = AttachmentSpec(
-            attachment={}, image=image, debugger=debugger, process_name=process, ttl=ttl, match_request=match, node="n"
-        )
-        expected = self.expected(spec) if match else None
-        if match and expected is None:
-            with refusal(Reason.NO_PENDING_REQUEST, 404):
-                self.board.create_attachment(DebugAttachment(spec=spec), self.now)
-            return
-        decision = self.board.create_attachment(DebugAttachment(spec=spec), self.now)
-        assert decision.result.spec.debug_request == expected
-        if kept:
-            self.keep(decision)
-            if expected:
-                assert expected not in self.bound, "two attachments on one request"
-                self.bound[expected] = decision.result.name
-
-    def expected(self, spec: AttachmentSpec) -> str | None:
-        """The oldest request that fits, by a plain look at all of them."""
-        for name, request in self.board.requests.items():
-            wanted = request.spec
-            if (
-                not request.status.debug_attachment_ref
-                and (request.status.created or 0) + (wanted.ttl or POLICY.request_ttl) > self.now
-                and wanted.image == spec.image
-                and (not wanted.debugger or not spec.debugger or wanted.debugger == spec.debugger)
-                and (not wanted.process_name or not spec.process_name or wanted.process_name == spec.process_name)
-            ):
-                return name
-        return None
-
-    @rule(
-        number=st.integers(0, 9),
-        state=st.none() | st.sampled_from(State),
-        phase=st.none() | st.sampled_from(Phase),
-        outcome=st.none() | st.sampled_from(Outcome),
-        kept=st.booleans(),
-    )
-    def report(
-        self, number: int, state: State | None, phase: Phase | None, outcome: Outcome | None, kept: bool
-    ) -> None:
-        name = self.pick(self.board.attachments, number)
-        wanted = AttachmentPatch(status=StatusPatch(state=state, phase=phase, outcome=outcome))
-        decision = self.unless_refused(lambda: self.board.patch_attachment(name, wanted, self.now))
-        if kept:
-            self.keep(decision)
-
-    @rule(number=st.integers(0, 9), what=st.sampled_from(["release", "delete", "withdraw"]), kept=st.booleans())
-    def end(self, number: int, what: str, kept: bool) -> None:
-        name = self.pick(self.board.attachments, number)
-        request = self.pick(self.board.requests, number)
-        decision: Decision[Any]
-        if what == "release":
-            decision = self.unless_refused(lambda: self.board.release_attachment(name, self.now))
-        elif what == "delete":
-            decision = self.board.delete_attachment(name)
-        else:
-            decision = self.board.delete_request(request, self.now)
-        if kept:
-            self.keep(decision)
-
-    def unless_refused(self, decide: Callable[[], Decision[Any]]) -> Decision[Any]:
-        try:
-            return decide()
-        except ApiError as error:
-            self.refusals.add((error.code, error.reason))
-            return Decision((), None)
-
-    @invariant()
-    def refusals_are_of_the_known_kinds(self) -> None:
-        assert self.refusals <= {(404, Reason.NOT_FOUND), (409, Reason.ILLEGAL_STEP)}
-
-    @rule(seconds=st.integers(1, 30), kept=st.booleans())
-    def pass_time(self, seconds: int, kept: bool) -> None:
-        self.now += seconds
-        decision = self.board.expire(self.now)
-        if kept:
-            self.keep(decision)
-            deadline = self.board.next_deadline()
-            assert deadline is None or deadline > self.now
-
-    @rule()
-    def restart(self) -> None:
-        before, names = self.board, self.board._new_name
-        self.board = Board(POLICY, names)
-        self.board.apply(self.kept.values())
-        assert self.board.next_deadline() == before.next_deadline()
-
-    @invariant()
-    def board_is_what_was_kept(self) -> None:
-        attachments = {name: kept.after for (kind, name), kept in self.kept.items() if kind is AttachmentChange}
-        requests = {name: kept.after for (kind, name), kept in self.kept.items() if kind is RequestChange}
-        assert self.board.attachments == attachments
-        assert self.board.requests == requests
-        assert self.board.pending == sum(not one.status.debug_attachment_ref for one in self.board.requests.values())
-        assert {one.name for one in self.board.of_node("n")} == set(attachments)
-
-    @invariant()
-    def all_move_forward_only(self) -> None:
-        for name, attachment in self.board.attachments.items():
-            rank = attachment.status.state.rank, (attachment.status.phase or Phase.LOCATED).rank
-            before = self.ranks.get(name, (0, 0))
-            assert rank[0] >= before[0]
-            assert rank[1] >= before[1]
-            self.ranks[name] = rank
-
-
-TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
