@@ -1,9 +1,10 @@
 """Fixtures of the coordinator's tests."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from tests.coordinator.program import Coordinator, Pods
@@ -48,3 +49,9 @@ def image_of(pod: str) -> str:
 @pytest.fixture
 def image(pod: str) -> str:
     return image_of(pod)
+
+
+@pytest.fixture
+async def web(shared: Coordinator) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=shared.url, trust_env=False, timeout=60) as client:
+        yield client
