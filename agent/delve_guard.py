@@ -1,9 +1,9 @@
 """A process between the agent and one delve, that outlives the agent to free the debugged process.
 
-delve takes its leave in good order when its client hangs up, at SIGINT and at SIGTERM: it halts the process, removes
-its breakpoints and detaches. Killed, it leaves breakpoints behind, of which the process dies. So its thread that traces
-is held back at its end (agent.tracee) until the code is again what stands in the executable (agent.traps). Should the
-guard itself be killed, the kernel sends delve the SIGINT.
+delve's own leave, when its client hangs up or at SIGINT, ends a process whose threads run into a breakpoint just then.
+So the guard has the client's connection too, which does not end before delve, and takes the process from it
+(agent.parting); from a delve that somebody else has killed, in the same way. Should the guard itself be killed, the
+kernel sends delve the SIGINT.
 
 Started by agent.delve_start, with standard input a line to the agent, whose end means: leave. Says on standard error
 `attached PID`, with delve's pid, or why not, and at the end what went wrong if something did. Imports the standard
@@ -14,13 +14,14 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 
-from agent import rescue, traps
+from agent import rescue, stragglers
+from agent.parting import Parting
 from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, outlive, say
-from agent.tracee import Tracee
 
 ATTACH = 5.0
 """Seconds for delve to trace the process and listen, besides the time that it takes to read the program."""
@@ -28,10 +29,12 @@ READ = 5e6
 """Bytes of a program's file that delve reads in a second at least, on a slow and busy machine."""
 LOOK = 2
 """Milliseconds between two looks whether it does: nothing tells."""
-HINT = 1.0
-"""Seconds for delve to notice that its client has hung up, before it is sent SIGINT."""
+DISARM = 0.5
+"""Seconds, at most, in which delve may still see threads that have run into a breakpoint, before it is ended."""
+QUIET = 2
+"""So often must no breakpoint be found again, as long apart as delve needs to see a thread (rescue.COLLECT)."""
 LIMIT = 4.0
-"""Seconds for delve to leave, before it is killed."""
+"""Seconds for delve to end."""
 
 
 class LostError(Exception):
@@ -46,16 +49,18 @@ class Guard:
             raise LostError(words or f"there is nobody to debug process {pid}")
         self._path = path
         self._notes = notes
+        self._parting = Parting(notes, path)
         self._woken = _signals()
         self._handle = os.pidfd_open(delve)
         self._delve = delve
         self._said = said
         self._words = b""
-        self._tracee: Tracee | None = None
+        self._line = socket.socket(fileno=os.dup(0))
+        self._connections: list[int] = []
+        """The client's, held until this process ends."""
         self._leaving = False
         self._over = False
         self._status: int | None = None
-        self._restored = False
 
     def run(self) -> int:
         """The exit status."""
@@ -68,15 +73,15 @@ class Guard:
         except LostError as error:
             words = str(error)
             self._kill()
-        free = self._look_after()
-        if not free:
+        orderly = not words and self._status == 0 and not self._parting.restored
+        if not (rescue.settle(self._notes, LIMIT) if orderly else self._parting.settle(LIMIT)):
             say(f"process {self._notes.target.pid} could not be freed: {words}")
             return STUCK
         self._path.unlink(missing_ok=True)
         if not attached:
             say(words)
             return REFUSED
-        if self._status == 0 and not self._restored and not words:
+        if orderly or (self._leaving and not words):
             return ORDERLY
         say(words or f"delve ended with {self._status}: {self._last_words()}")
         return RESCUED
@@ -99,45 +104,45 @@ class Guard:
                 raise LostError(f"delve did not attach within {limit:.0f} s: {self._last_words()}")
         # Where the kernel forbids it, the code is put right a moment after the end instead of before.
         with contextlib.suppress(OSError):
-            self._tracee = Tracee(tid, self._restore)
+            self._parting.prepare()
 
     def _await_end(self) -> None:
         """Until delve has ended. Raises LostError when it has to be asked in vain."""
-        since = asked = 0.0
+        while not (self._over or self._leaving):
+            self._step(None)
+        if self._over:
+            return
+        if stragglers.KNOWN and self._parting.prepared:
+            self._kill()
+        else:
+            self._signal(signal.SIGINT)
+        deadline = time.monotonic() + LIMIT
         while not self._over:
-            self._step(100 if self._leaving else None)
-            if not self._leaving:
-                continue
-            since = since or time.monotonic()
-            if not asked and time.monotonic() > since + HINT:
-                asked = time.monotonic()
-                self._signal(signal.SIGINT)
-            if time.monotonic() > since + LIMIT:
+            self._step(100)
+            if time.monotonic() > deadline:
                 raise LostError("delve does not leave")
 
     def _kill(self) -> None:
-        """Ends a delve that does not end by itself; it is given a moment to see threads that have trapped already."""
+        """Ends delve, which is given a moment before to see threads that have trapped already."""
         if self._over:
             return
-        self._restore()
-        time.sleep(rescue.COLLECT)
+        with contextlib.suppress(OSError):
+            self._parting.prepare()
+        deadline, quiet = time.monotonic() + DISARM, 0
+        while quiet < QUIET and time.monotonic() < deadline and not self._over:
+            # It puts a breakpoint back after it has stepped a thread over it.
+            quiet = 0 if self._parting.disarm() else quiet + 1
+            self._pass(rescue.COLLECT)
         self._signal(signal.SIGKILL)
         deadline = time.monotonic() + LIMIT
         while not self._over and time.monotonic() < deadline:
             self._step(20)
 
-    def _look_after(self) -> bool:
-        """Whether the process runs as it did before, which is seen to."""
-        self._restore()
-        orderly = self._status == 0 and not self._restored
-        return rescue.settle(self._notes, LIMIT) if orderly else rescue.rescue(self._notes)
-
-    def _restore(self) -> None:
-        """Writes back what stands in the executable, wherever there is a breakpoint."""
-        found = _breakpoints(self._notes)
-        if found:
-            self._restored = True
-            rescue.restore(self._notes.target, found)
+    def _pass(self, seconds: float) -> None:
+        """Goes on watching meanwhile."""
+        deadline = time.monotonic() + seconds
+        while not self._over and (left := deadline - time.monotonic()) > 0:
+            self._step(int(left * 1000) + 1)
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
@@ -150,14 +155,19 @@ class Guard:
         ready = {descriptor for descriptor, _ in poll.poll(patience)}
         if self._woken in ready:
             os.read(self._woken, 4096)
-        if self._tracee:
-            self._tracee.attend()
+        self._parting.attend()
         if self._said in ready:
             self._hear()
-        if 0 in ready and not os.read(0, 4096):
-            self._leaving = True
+        if 0 in ready:
+            self._listen()
         if self._handle in ready:
             self._reap()
+
+    def _listen(self) -> None:
+        """To the agent: the client's connection comes by its line, whose end means: leave."""
+        said, connections, _, _ = socket.recv_fds(self._line, 16, 1)
+        self._connections += connections
+        self._leaving = not said
 
     def _hear(self) -> None:
         data = os.read(self._said, 65_536)
@@ -171,8 +181,8 @@ class Guard:
         with contextlib.suppress(ChildProcessError):
             pid, status = os.waitpid(self._delve, os.WNOHANG)
             self._status = os.waitstatus_to_exitcode(status) if pid else None
-        if self._status is None and self._tracee:
-            self._status = self._tracee.status  # it was the same thread, whose end is told once
+        if self._status is None:
+            self._status = self._parting.status  # it was the same thread, whose end is told once
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -191,11 +201,6 @@ def patience(pid: int) -> float:
         return ATTACH
 
 
-def _breakpoints(notes: Notes) -> dict[int, bytes]:
-    """What stood at each of delve's breakpoints: of all that are found, those that were not there before it."""
-    return {at: text for at, text in traps.find(notes.target.pid).items() if at not in notes.others}
-
-
 def _signals() -> int:
     """A descriptor that can be read after each SIGCHLD."""
     heard, told = os.pipe()
@@ -211,15 +216,19 @@ def succeed(path: Path, limit: float) -> bool:
     notes = Notes.load(path)
     if notes is None:
         return True
-    if notes.server and notes.server.alive:
-        # It has had its SIGINT from the kernel.
-        if not rescue.reap(notes.server.pid, limit):
-            notes = notes._replace(originals=_breakpoints(notes))
-        else:
-            notes = notes._replace(server=None)
-    free = rescue.rescue(notes._replace(originals=notes.originals or _breakpoints(notes)))
+    parting = Parting(notes, path)
+    # It has had its SIGINT from the kernel.
+    if notes.server and notes.server.alive and not rescue.reap(notes.server.pid, limit):
+        with contextlib.suppress(OSError):
+            parting.prepare()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(notes.server.pid, signal.SIGKILL)
+        deadline = time.monotonic() + limit
+        while notes.server.alive and time.monotonic() < deadline:
+            parting.attend()
+            time.sleep(LOOK / 1000)
+    free = parting.settle(limit)
     if free:
-        rescue.restore(notes.target, _breakpoints(notes))
         path.unlink(missing_ok=True)
     return free
 

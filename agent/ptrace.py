@@ -19,8 +19,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
-CONT, DETACH, SYSCALL = 7, 17, 24
+PEEKUSER, POKEUSER, CONT, DETACH, SYSCALL, GETSIGINFO = 3, 6, 7, 17, 24, 0x4202
 GETREGSET, SETREGSET, SEIZE, INTERRUPT, GETSIGMASK, SETSIGMASK = 0x4204, 0x4205, 0x4206, 0x4207, 0x420A, 0x420B
+SIGINFO = 128
+"""Bytes of a siginfo_t."""
 TRACESYSGOOD = 1
 NT_PRSTATUS = 1
 WALL = 0x40000000
@@ -63,8 +65,7 @@ class Stopped:
         _ptrace(SEIZE, self.tid, 0, TRACESYSGOOD)
         self._traced = True
         try:
-            _ptrace(INTERRUPT, self.tid)
-            self._await_interrupt()
+            self._stop()
             self._memory = os.open(f"/proc/{self.tid}/mem", os.O_RDWR | os.O_CLOEXEC)
         except BaseException:
             self.let_go()
@@ -134,6 +135,10 @@ class Stopped:
                 self._signal = stop
                 raise SignalledError(stop)
 
+    def _stop(self) -> None:
+        _ptrace(INTERRUPT, self.tid)
+        self._await_interrupt()
+
     def _await_interrupt(self) -> None:
         """Waits for the stop that INTERRUPT makes; signals on their way to the thread before it are let through."""
         while True:
@@ -158,6 +163,45 @@ class Stopped:
                 raise TimeoutError
             time.sleep(pause)
         raise AssertionError("pauses never end")
+
+
+class Halted(Stopped):
+    """A thread that a stop signal has stopped: as long as that lasts for the process, it is stopped after the end too.
+
+    What only a tracer's request sets back it is free of then: single steps that another tracer left behind.
+    """
+
+    def next_signal(self, limit: float) -> bytes:
+        """Has it take the signal that waits for it: its siginfo_t, before anything came of it; empty for none."""
+        _ptrace(CONT, self.tid)
+        try:
+            stop, event = self._wait(limit)
+        except TimeoutError:
+            _ptrace(INTERRUPT, self.tid)
+            stop, event = self._wait(5.0)
+        self._signal = 0 if event else stop
+        found = ctypes.create_string_buffer(SIGINFO)
+        if not event:
+            _ptrace(GETSIGINFO, self.tid, 0, ctypes.addressof(found))
+        return b"" if event else found.raw
+
+    def forget_signal(self) -> None:
+        """It never gets what `next_signal` gave."""
+        self._signal = 0
+
+    def user(self, offset: int) -> int:
+        """A word of its struct user (<sys/user.h>)."""
+        ctypes.set_errno(0)
+        found = _libc.ptrace(PEEKUSER, self.tid, offset, 0)
+        if ctypes.get_errno():
+            raise OSError(ctypes.get_errno(), f"struct user of {self.tid} at {offset}")
+        return int(found)
+
+    def set_user(self, offset: int, word: int) -> None:
+        _ptrace(POKEUSER, self.tid, offset, word)
+
+    def _stop(self) -> None:
+        self._wait(5.0)
 
 
 def _pauses() -> Iterator[float]:

@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -161,11 +162,15 @@ class DelveServer(Guarded):
         return _recover(self._notes, patience)
 
     async def _dial(self, line: Stream, words: str) -> Stream:
-        """delve takes one connection, and leaves when that ends."""
+        """delve takes one connection, and leaves when that ends: so the guard has it too, and ends it in its time."""
         if self._way == UNIX:
-            return Stream(*await asyncio.open_unix_connection(self._door))
-        made = await asyncio.to_thread(netns.connect, int(words.split()[1]), "127.0.0.1", PORT, 5.0)
+            made = socket.socket(socket.AF_UNIX)
+            made.connect(str(self._door))
+        else:
+            made = await asyncio.to_thread(netns.connect, int(words.split()[1]), "127.0.0.1", PORT, 5.0)
         made.setblocking(False)
+        with line.writer.get_extra_info("socket").dup() as way:
+            socket.send_fds(way, [b"c"], [made.fileno()])
         return Stream(*await asyncio.open_connection(sock=made))
 
 

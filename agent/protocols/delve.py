@@ -1,10 +1,13 @@
 """What delve speaks: DAP or its own JSON-RPC, by the first byte that a client says, as delve itself decides it."""
 
+from agent.protocols import dap_rules as rules
 from agent.protocols.dap import Dap
 from agent.protocols.dap_messages import Message, arguments, changed, decode
 from agent.protocols.delve_rpc import CREATE, DelveRpc, ViolationError
-from agent.protocols.interpreter import Flow, Interpreter, Kept
+from agent.protocols.interpreter import Event, Flow, Interpreter, Kept
 from agent.terms import ORDINARY, Terms
+from squash.dap import message
+from squash.model import Action
 from squash.reasons import Reason
 
 _DAP = b"C"
@@ -12,14 +15,40 @@ _DAP = b"C"
 
 
 class DelveDap(Dap):
-    """The process is the one that delve sits in already, whatever a client says of modes, processes and programs."""
+    """The process is the one that delve sits in already, whatever a client says of modes, processes and programs.
+
+    A client that leaves is answered here: how delve lets go of a process at work is the guard's to say.
+    """
+
+    _leaving: Message | None = None
 
     def _request(self, said: Message, raw: bytes, flow: Flow) -> None:
-        if said.command.lower() == "attach":
+        command = said.command.lower()
+        ends = rules.ends_process(command, said.arguments)
+        if command in rules.ENDS and not (ends and self.terms.may_end):
+            if ends:
+                flow.events.append(Event(Action.TERMINATION_REFUSED, command))
+            self._leaving = self._open[said.seq] = said
+            self._leave(flow)
+            return
+        if command == "attach":
             given = {key: value for key, value in arguments(said.arguments).items() if key.lower() not in _WHOM}
             raw = changed(raw, arguments={**given, "request": "attach", "mode": "remote"})
             said = decode(raw)
         super()._request(said, raw, flow)
+
+    def _server_says(self, data: bytes, flow: Flow) -> None:
+        super()._server_says(data, flow)
+        self._leave(flow)
+
+    def _leave(self, flow: Flow) -> None:
+        """As soon as a message that is under way to the client has come to its end."""
+        if self._leaving is None or not self._skimmer.between:
+            return
+        answer = {"request_seq": self._leaving.seq, "success": True, "command": self._leaving.command}
+        flow.client.append(message(seq=self._number(), type="response", **answer))
+        flow.client.append(message(seq=self._number(), type="event", event="terminated", body={}))
+        self.left = flow.over = True
 
 
 _WHOM = frozenset({"mode", "request", "processid", "program", "waitfor", "backend", "followexec", "cwd"})

@@ -140,6 +140,8 @@ class DelveRpc(Interpreter):
     def _client_says(self, data: bytes, flow: Flow) -> None:
         for raw in self._client.feed(data):
             self._asked(_Request(raw), flow)
+            if flow.over:
+                return
 
     def _asked(self, asked: _Request, flow: Flow) -> None:
         if why := rules.refusal(asked.method, asked.given, self.terms):
@@ -159,12 +161,18 @@ class DelveRpc(Interpreter):
         self._look()
 
     def _parts(self, asked: _Request, flow: Flow) -> None:
-        """delve would detach only when the process stops next, if it runs."""
-        if asked.given.get("kill"):
-            ends = self.terms.may_end
-            flow.events.append(Event(Action.TERMINATED if ends else Action.TERMINATION_REFUSED, "Detach"))
-            asked.raw = _request("Detach", {"Kill": ends}, asked.id)
+        """Unless the process is to end, the answer comes from here: how delve lets go of it is the guard's to say."""
+        kill = bool(asked.given.get("kill"))
         self.left = True
+        if not (kill and self.terms.may_end):
+            if kill:
+                flow.events.append(Event(Action.TERMINATION_REFUSED, "Detach"))
+            flow.client.append(bytes(_encode({"id": asked.id, "result": {}, "error": None})) + b"\n")
+            flow.over = True
+            return
+        flow.events.append(Event(Action.TERMINATED, "Detach"))
+        asked.raw = _request("Detach", {"Kill": True}, asked.id)
+        # delve would do it only when the process stops next, if it runs.
         if self._running and self._halting is None:
             self._halting = self._ask("Command", {"name": rules.HALT}, flow)
         self._pass(asked, flow)

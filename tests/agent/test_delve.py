@@ -4,7 +4,6 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,41 +17,20 @@ from agent.gobinary import GoProgram
 from agent.preflight.finding import refusal, warnings
 from agent.preflight.run import examine
 from agent.process import Process
-from agent.sessions import Doors, Session
-from agent.streams import Stream
-from agent.terms import ORDINARY, Terms
+from agent.terms import Terms
 from squash import procfs
 from squash.errors import SquashError
-from squash.logs import Log
 from squash.reasons import Reason
 from tests.agent.delve_client import DapClient, Rpc
 from tests.agent.goservice import BREAK, SOURCE, GoService, delve, go_service, provided
+from tests.agent.leaves import dial, session
 from tests.agent.native import until
-from tests.agent.targets import DEAF
 
 
 @pytest.fixture
 async def running(short: Path) -> AsyncIterator[GoService]:
     async with go_service(short) as found:
         yield found
-
-
-@asynccontextmanager
-async def session(running: GoService, terms: Terms = ORDINARY) -> AsyncIterator[Path]:
-    """The socket of a delve on the service, as an agent offers it."""
-    server = await Delve(delve()).attach(running.target)
-    path = running.place.parent / "client.sock"
-    served = Session(server, "delve", Doors(path), Log("test"), terms, DEAF)
-    await served.listen()
-    async with asyncio.TaskGroup() as group:
-        work = group.create_task(served.run(60, 60))
-        yield path
-        work.cancel()
-    await server.detach()
-
-
-async def dial(path: Path) -> Stream:
-    return Stream(*await asyncio.open_unix_connection(path))
 
 
 async def test_its_own_protocol(running: GoService) -> None:

@@ -256,6 +256,22 @@ async def test_traps_of_others_stay(running: GoService, server: DelveServer, kil
     await over(None, running)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+async def test_watchpoints_go_with_delve(running: GoService, server: DelveServer, killed: bool) -> None:
+    client = Rpc(await server.connect())
+    scope = {"GoroutineID": -1, "Frame": 0}
+    await client.ask("CreateWatchpoint", Scope=scope, Expr="main.noted", Type=2)
+    client.say("Command", name="continue")
+    await running.moves()
+    if killed:
+        os.kill(running.delve(), signal.SIGKILL)
+        await asyncio.wait_for(server.ended(), 20)
+    await client.stream.close()
+    await server.disconnected()
+    assert await running.price() == 6  # which is noted
+    await over(None, running)
+
+
 async def test_why_delve_did_not_attach_is_said(running: GoService, tmp_path: Path) -> None:
     lazy = tmp_path / "dlv"
     lazy.write_text("#!/bin/sh\necho still reading\nexec sleep 60\n")

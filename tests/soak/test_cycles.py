@@ -19,7 +19,7 @@ WARM = rounds(1, 50)
 """Cycles after which a process has loaded what it keeps of its debugger, and its heap has found its size."""
 FATTER = 5.0
 """Megabytes that a process may grow by in the cycles after those."""
-READY = ("python", "cpp", "java", "node")
+READY = ("python", "cpp", "java", "node", "go")
 
 
 @pytest.mark.parametrize("language", [LANGUAGES[name] for name in READY], ids=READY)

@@ -97,8 +97,16 @@ def test_the_end_of_the_process_becomes_a_detach() -> None:
     session = Delve()
     flow = session.from_client(ask(4, "Detach", Kill=True))
     assert flow.events == [Event(Action.TERMINATION_REFUSED, "Detach")]
-    assert said(flow.server) == [{"method": "RPCServer.Detach", "params": [{"Kill": False}], "id": 4}]
-    assert session.left
+    assert said(flow.client) == [{"id": 4, "result": {}, "error": None}]
+    assert (flow.server, flow.over, session.left) == ([], True, True)
+
+
+def test_delve_never_hears_of_a_detach() -> None:
+    session = Delve()
+    session.from_client(CONTINUE)
+    flow = session.from_client(ask(3, "Detach", Kill=False) + ask(4, "State"))
+    assert said(flow.client) == [{"id": 3, "result": {}, "error": None}]
+    assert (flow.server, flow.events, flow.over) == ([], [], True)
 
 
 def test_the_end_of_the_process_where_that_is_allowed() -> None:
@@ -107,10 +115,10 @@ def test_the_end_of_the_process_where_that_is_allowed() -> None:
     assert said(flow.server)[0]["params"] == [{"Kill": True}]
 
 
-def test_a_detach_of_a_process_that_runs_waits_until_it_is_halted() -> None:
-    session = Delve()
+def test_the_end_of_a_process_that_runs_waits_until_it_is_halted() -> None:
+    session = Delve(ENDING)
     session.from_client(CONTINUE)
-    flow = session.from_client(ask(3, "Detach", Kill=False) + ask(4, "State"))
+    flow = session.from_client(ask(3, "Detach", Kill=True) + ask(4, "State"))
     (halt,) = said(flow.server)
     assert halt["params"] == [{"name": "halt"}]
     flow = session.from_server(answer(2, {"State": {}}))
@@ -133,7 +141,6 @@ def test_a_detach_of_a_process_that_runs_waits_until_it_is_halted() -> None:
         (LOOKING, ask(1, "CreateBreakpoint", Breakpoint={**PLACE, "Cond": "x > 1"}), False),
         (LOOKING, ask(1, "Eval", Expr="x"), False),
         (LOOKING, ask(1, "Command", name="next"), False),
-        (LOOKING, ask(1, "Detach", Kill=False), False),
         (GUEST, ask(1, "Command", name="next"), True),
         (GUEST, ask(1, "Command", name="halt"), True),
         (GUEST, SET, True),
@@ -260,12 +267,43 @@ def test_dap_is_known_by_its_first_byte() -> None:
     assert ready(session)
 
 
-def test_dap_ends_the_debugging_and_not_the_service() -> None:
-    session = Delve()
-    flow = session.from_client(request(1, "disconnect", terminateDebuggee=True))
+@pytest.mark.parametrize(
+    ("command", "given", "events"),
+    [
+        ("disconnect", {}, []),
+        ("disconnect", {"terminateDebuggee": True}, [Event(Action.TERMINATION_REFUSED, "disconnect")]),
+        ("terminate", {}, [Event(Action.TERMINATION_REFUSED, "terminate")]),
+    ],
+)
+def test_dap_ends_the_debugging_and_not_the_service(command: str, given: dict[str, bool], events: list[Event]) -> None:
+    session = Delve(LOOKING)
+    flow = session.from_client(request(1, command, **given))
+    answer, event = messages(b"".join(flow.client))
+    assert (answer["request_seq"], answer["success"], answer["command"]) == (1, True, command)
+    assert event["event"] == "terminated"
+    assert (flow.server, flow.events, flow.over, session.left) == ([], events, True, True)
+
+
+def test_dap_ends_the_service_where_that_is_allowed() -> None:
+    flow = Delve(ENDING).from_client(request(1, "disconnect", terminateDebuggee=True))
     (passed,) = messages(b"".join(flow.server))
-    assert passed["arguments"]["terminateDebuggee"] is False
-    assert flow.events == [Event(Action.TERMINATION_REFUSED, "disconnect")]
+    assert passed["arguments"]["terminateDebuggee"] is True
+    assert not flow.over
+
+
+def test_a_farewell_waits_for_the_end_of_a_message() -> None:
+    session = Delve()
+    session.from_client(request(1, "configurationDone"))
+    heard = b"".join(session.from_server(response(1, 1, "configurationDone")).client)
+    long = response(2, 9, "variables")
+    heard += b"".join(session.from_server(long[:30]).client)
+    flow = session.from_client(request(3, "disconnect"))
+    assert (flow.client, flow.over) == ([], False)
+    flow = session.from_server(long[30:])
+    assert flow.over
+    heard += b"".join(flow.client)
+    assert [each.get("command") for each in messages(heard)] == ["configurationDone", "variables", "disconnect", None]
+    assert [each["seq"] for each in messages(heard)] == [1, 2, 3, 4]
 
 
 # -- parting, and odd bytes -----------------------------------------------------------------------------

@@ -1,0 +1,26 @@
+"""Hundreds of debuggers that leave a Go service while 50 requests a second run into their breakpoint."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.agent.goservice import go_service
+from tests.agent.leaves import Leaves
+from tests.soak.width import rounds
+
+pytestmark = pytest.mark.timeout(1800)
+
+LEAVES = {"disconnect": rounds(1, 300), "Detach": rounds(1, 100), "vanish": rounds(1, 100), "kill": rounds(1, 100)}
+
+
+@pytest.mark.parametrize("way", LEAVES)
+async def test_no_leave_harms_a_busy_service(short: Path, way: str) -> None:
+    async with go_service(short) as running:
+        leaves = Leaves(running)
+        async with leaves.traffic():
+            for number in range(LEAVES[way]):
+                await leaves.take(way, number)
+        sys.stdout.write(f"{way}: {LEAVES[way]} leaves, the longest {leaves.slowest:.2f} s; {leaves.sent} requests\n")
+        assert not leaves.wrong, leaves.wrong[:3]
+        await running.is_free()
