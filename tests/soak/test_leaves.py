@@ -7,11 +7,14 @@ import pytest
 
 from tests.agent.goservice import go_service
 from tests.agent.leaves import Leaves
-from tests.soak.width import rounds
+from tests.soak.width import WIDE
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(not WIDE, reason="a few of each are in tests/agent/test_delve_leave.py"),
+]
 
-LEAVES = {"disconnect": rounds(1, 300), "Detach": rounds(1, 100), "vanish": rounds(1, 100), "kill": rounds(1, 100)}
+LEAVES = {"disconnect": 300, "Detach": 100, "vanish": 100, "kill": 100}
 
 
 @pytest.mark.parametrize("way", LEAVES)
