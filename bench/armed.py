@@ -29,7 +29,7 @@ def measure(effort: Effort, tell: Tell) -> Iterator[Measurement]:
         raise BenchError("; ".join(problems))
 
 
-def looking_out(config: Config, *kinds: Kind) -> Config:
+def looking_out(config: Config, what: Kind = Kind.IDLE) -> Config:
     """The configuration with the values that the sidecar would tell fixed, so that no discovery weighs on one side."""
-    values = {f"{LAYER}.{kind}": 100 if kind in kinds else 0 for kind in Kind}
+    values = {f"{LAYER}.{kind}": 100 if kind is what else 0 for kind in Kind}
     return config | {"layered_runtime": {"layers": [{"name": LAYER, "static_layer": values}]}}

@@ -42,20 +42,20 @@ class Armed:
         self._moved = asyncio.Event()
         self._epoch = secrets.token_hex(4)
         self._count = 0
-        self._kinds: frozenset[Kind] = frozenset()
+        self._kind = Kind.IDLE
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
     @property
     def version(self) -> str:
-        """Of `kinds`; another one after each start of this process."""
+        """Of `kind`; another one after each start of this process."""
         return f"{self._epoch}.{self._count}"
 
     @property
-    def kinds(self) -> frozenset[Kind]:
+    def kind(self) -> Kind:
         """What Envoy has to look out for."""
-        return self._kinds
+        return self._kind
 
     async def changed(self, version: str, seconds: float) -> bool:
         """Waits for another version than this, or for the end; False when there is neither after so many seconds."""
@@ -73,17 +73,17 @@ class Armed:
     def look(self) -> None:
         """Something happened to the lookout, or may have by itself."""
         now = asyncio.get_running_loop().time()
-        kinds = frozenset() if self._stopped else self._lookout.armed(now)
+        kind = Kind.IDLE if self._stopped else self._lookout.armed(now)
         if self._timer is not None:
             self._timer.cancel()
         due = self._lookout.next_change(now)
         self._timer = asyncio.get_running_loop().call_at(due, self.look) if due is not None else None
-        if kinds == self._kinds:
+        if kind is self._kind:
             return
-        if bool(kinds) != bool(self._kinds):
-            self._decided("armed" if kinds else "disarmed")
-        _log.info("armed" if kinds else "not armed", looks_out_for=",".join(sorted(kinds)))
-        self._kinds = kinds
+        if Kind.IDLE in (kind, self._kind):
+            self._decided("disarmed" if kind is Kind.IDLE else "armed")
+        _log.info("looks out for", kind=kind)
+        self._kind = kind
         self._count += 1
         self._moved.set()
         self._moved = asyncio.Event()

@@ -1,22 +1,25 @@
 """The part of an Envoy's configuration that is for auto-debug: debug requests with a trigger other than the mark.
 
-While none is pending, a request pays three look-ups in Envoy's runtime: those of routes that it then does not take.
-Envoy learns what is pending from the sidecar, by its own discovery of runtime values over REST. The routes:
+Envoy learns what is pending from the sidecar, by its own discovery of runtime values over REST, and takes the first of
+the routes whose value is set; while nothing is pending that is the first of all:
 
-    failure   an upstream filter shows a 5xx to the sidecar. When it is to be replayed, the answer waits until the
+    idle      Nothing is looked out for.
+    failure   An upstream filter shows a 5xx to the sidecar. When it is to be replayed, the answer waits until the
               debugger is ready, gets a header that the route's retry policy looks for, and Envoy sends the request
               again, with the mark. Otherwise the answer goes on to the caller as it came.
-    latency   the same, and slow answers are told to the sidecar; no request waits for that.
-    next      the same, and each request is shown to the sidecar first, which holds the one that is like a slow one.
+    latency   Slow answers are told to the sidecar; no request waits for that.
+    both      As it says.
+    next      Both, and each request is shown to the sidecar first, which holds the one that is like a slow one.
 """
 
 from typing import Any
 
 from squash.result import HEADER, MARK
 
-from .front_end import HELD, LUA, MARGIN, TYPE, FilterSettings, filter_config, milliseconds, script
+from .front_end import HELD, LUA, MARGIN, FilterSettings, milliseconds, script
 from .headers import FORWARDED, LONGEST_OTHERWISE, longest
 from .lookout import Kind
+from .matching import ANY_BYTES, TYPE, answer_bears, either, filter_config, noted_true, status_class, where
 from .onward import SHIELD
 from .told import ANSWER, ATTEMPT, CONTENT, DURATION, LARGEST, PATIENCE, REPLAY, SIZE, STATUS, TOLD, UPGRADE
 from .yaml import Commented
@@ -56,37 +59,46 @@ def runtime(cluster: str) -> dict[str, Any]:
     return {"layers": [{"name": LAYER, "rtds_layer": {"name": LAYER, "rtds_config": source}}]}
 
 
-def routes(cluster: str) -> list[Any]:
-    """The routes to put before the one that takes all unmarked requests. `cluster` has the filters of `upstream`."""
-    return [_route(kind, cluster) for kind in Kind]
+def routes(service: str, armed: str) -> list[Any]:
+    """The routes to put before the one that takes all unmarked requests, which leads to the cluster `service`.
+
+    `armed` is the same service with the filters of `upstream`.
+    """
+    return [_route(kind, service, armed) for kind in Kind]
 
 
 def filters(settings: FilterSettings) -> list[dict[str, Any]]:
-    """HTTP filters that only the routes `latency` and `next` enable; they go before the router."""
+    """HTTP filters that only the routes `latency`, `both` and `next` enable; they go before the router."""
     due = filter_config(_name("next"), LUA, _source("next", settings))
+    return [due, _slow(settings)]
+
+
+def _slow(settings: FilterSettings) -> dict[str, Any]:
     slow = filter_config(_name("slow"), LUA, _source("latency", settings))
-    told = filter_config(_name("slow_told"), _MUTATION, {"mutations": _telling()})
-    return [due, _when_slow(slow), _when_slow(told)]
+    told = filter_config(_name("slow_told"), _MUTATION, {"mutations": {"response_mutations": _telling()}})
+    return where(answer_bears("x-envoy-upstream-service-time", SLOWEST_UNSEEN), [slow, told])
 
 
 def upstream(settings: FilterSettings) -> list[dict[str, Any]]:
     """The upstream HTTP filters of the routes' cluster. Answers pass them from the last to the first."""
     failed = filter_config(_name("failed"), LUA, _source("failure", settings))
-    mutations = _telling() | {
+    ours = Commented("The service has no say in what is replayed.", {"remove": REPLAY})
+    mutations = {
         "request_mutations": Commented(
             "Nothing but for the replay, which bears the mark.",
             [_append(MARK, "%DYNAMIC_METADATA(squash:mark)%")],
-        )
+        ),
+        "response_mutations": [ours, *_telling()],
     }
     told = filter_config(_name("failed_told"), _MUTATION, {"mutations": mutations})
-    ours = Commented("The service has no say in what is replayed.", [{"remove": REPLAY}])
-    own = filter_config(_name("own_word"), _MUTATION, {"mutations": {"response_mutations": ours}})
+    replay = noted_true("squash", HELD)
+    seen = either(replay, status_class("5xx"), answer_bears(REPLAY, ANY_BYTES + "*"))
     codec = "envoy.filters.http.upstream_codec"
     end = {
         "name": codec,
         "typed_config": {"@type": TYPE + "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"},
     }
-    return [_when_failed(failed), _when_failed(told), own, end]
+    return [where(seen, [failed, told]), end]
 
 
 _MUTATION = "header_mutation.v3.HeaderMutation"
@@ -96,18 +108,33 @@ def _name(what: str) -> str:
     return f"squash_auto_{what}"
 
 
-def _route(kind: Kind, cluster: str) -> Any:
-    enabled = {"@type": TYPE + "envoy.config.route.v3.FilterConfig", "config": {}}
-    on = {Kind.FAILURE: (), Kind.LATENCY: ("slow", "slow_told"), Kind.NEXT: ("next", "slow", "slow_told")}[kind]
-    fraction = {"default_value": {"numerator": 0}, "runtime_key": f"{LAYER}.{kind}"}
+def _route(kind: Kind, service: str, armed: str) -> Any:
+    fraction = {"default_value": {"numerator": 100 if kind is Kind.IDLE else 0}, "runtime_key": f"{LAYER}.{kind}"}
+    route: dict[str, Any] = {"match": {"prefix": "/", "runtime_fraction": fraction}}
+    route |= {"route": {"cluster": service}} if kind in (Kind.IDLE, Kind.LATENCY) else _replaying(armed)
+    slow = {Kind.LATENCY: ("slow",), Kind.BOTH: ("slow",), Kind.NEXT: ("next", "slow")}
+    if on := slow.get(kind):
+        enabled = {"@type": TYPE + "envoy.config.route.v3.FilterConfig", "config": {}}
+        route["typed_per_filter_config"] = {_name(one): enabled for one in on}
+    comment = {
+        Kind.IDLE: "What unmarked requests take while no debug request with a trigger is pending.",
+        Kind.FAILURE: "Failed answers are looked out for. A request that turns out to be the one to debug cannot be\n"
+        "given more time then, so all have it.",
+        Kind.LATENCY: "Slow answers are looked out for.",
+        Kind.BOTH: "Failed and slow answers are.",
+        Kind.NEXT: "And for a minute after a slow one, requests.",
+    }[kind]
+    return Commented(comment, route)
+
+
+def _replaying(cluster: str) -> dict[str, Any]:
     retry = {
         "retry_on": "retriable-headers",
         "retriable_headers": [{"name": REPLAY, "present_match": True}],
         "num_retries": 1,
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"},
     }
-    route: dict[str, Any] = {
-        "match": {"prefix": "/", "runtime_fraction": fraction},
+    return {
         "route": {"cluster": cluster, **_SPENT, "retry_policy": retry},
         "request_body_buffer_limit": BUFFER,
         "response_headers_to_add": [
@@ -115,15 +142,6 @@ def _route(kind: Kind, cluster: str) -> Any:
         ],
         "response_headers_to_remove": [REPLAY],
     }
-    if on:
-        route["typed_per_filter_config"] = {_name(one): enabled for one in on}
-    comment = {
-        Kind.NEXT: "Taken only while a debug request with a trigger is pending. A request that turns out to be the\n"
-        "one to debug cannot be given more time then, so all have it.",
-        Kind.LATENCY: "Slow answers are looked out for.",
-        Kind.FAILURE: "Failed answers are looked out for.",
-    }[kind]
-    return Commented(comment, route)
 
 
 _OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
@@ -133,7 +151,7 @@ def _append(header: str, value: str) -> dict[str, Any]:
     return {"append": {"header": {"key": header, "value": value}, "append_action": _OVERWRITE}}
 
 
-def _telling() -> dict[str, Any]:
+def _telling() -> list[Any]:
     facts = {wire: f"%REQ({name.upper()})%" for name, wire in FORWARDED.items()} | {
         DURATION: "%RESPONSE_DURATION%",
         SIZE: "%BYTES_RECEIVED%",
@@ -141,8 +159,8 @@ def _telling() -> dict[str, Any]:
         UPGRADE: "%REQ(UPGRADE)%",
         CONTENT: "%REQ(CONTENT-TYPE)%",
     }
-    mutations = [_append(TOLD + wire, value) for wire, value in facts.items()]
-    return {"response_mutations": Commented("What the script beside it tells of the request.", mutations)}
+    first, *others = (_append(TOLD + wire, value) for wire, value in facts.items())
+    return [Commented("What the script beside it tells of the request.", first), *others]
 
 
 def _source(role: str, settings: FilterSettings) -> dict[str, Any]:
@@ -156,6 +174,7 @@ def _source(role: str, settings: FilterSettings) -> dict[str, Any]:
         "attachment_timeout_ms": milliseconds(settings.attachment_timeout + MARGIN),
         "told": TOLD,
         "status": STATUS,
+        "failed": "^5",
         "answer": ANSWER,
         "replay": REPLAY,
         "largest": BUFFER,
@@ -171,32 +190,3 @@ def _source(role: str, settings: FilterSettings) -> dict[str, Any]:
         "held": HELD,
     }
     return {"default_source_code": {"inline_string": script("auto", table)}}
-
-
-# -- matchers: whatever does not match skips the filter ---------------------------------------------
-
-
-def _when_failed(wrapped: dict[str, Any]) -> dict[str, Any]:
-    status = {"@type": TYPE + "envoy.type.matcher.v3.HttpResponseStatusCodeClassMatchInput"}
-    return _unless_skipped(wrapped, {"name": "status", "typed_config": status}, {"exact": "5xx"})
-
-
-def _when_slow(wrapped: dict[str, Any]) -> dict[str, Any]:
-    header = "x-envoy-upstream-service-time"
-    time = {"@type": TYPE + "envoy.type.matcher.v3.HttpResponseHeaderMatchInput", "header_name": header}
-    slow = {"safe_regex": {"google_re2": {}, "regex": SLOWEST_UNSEEN}}
-    return _unless_skipped(wrapped, {"name": "time", "typed_config": time}, slow)
-
-
-def _unless_skipped(wrapped: dict[str, Any], input: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
-    skip = {"@type": TYPE + "envoy.extensions.filters.common.matcher.action.v3.SkipFilter"}
-    other = {"not_matcher": {"single_predicate": {"input": input, "value_match": value}}}
-    on_match = {"action": {"name": "skip", "typed_config": skip}}
-    return {
-        "name": wrapped["name"],
-        "typed_config": {
-            "@type": TYPE + "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
-            "xds_matcher": {"matcher_list": {"matchers": [{"predicate": other, "on_match": on_match}]}},
-            "extension_config": wrapped,
-        },
-    }

@@ -91,7 +91,7 @@ class AutoCalls:
         if not news.result():
             await answer(send, 304)
             return
-        values = {kind: 100 if kind in self._armed.kinds else 0 for kind in Kind}
+        values = {kind: 100 if kind is self._armed.kind else 0 for kind in Kind}
         runtimes = [{"@type": _TYPE, "name": name, "layer": {name: values}} for name in asked.resource_names]
         document = {"version_info": self._armed.version, "type_url": _TYPE, "resources": runtimes}
         await answer(send, 200, {"content-type": "application/json"}, msgspec.json.encode(document))

@@ -6,7 +6,8 @@ from typing import Any
 from squash.mark import BAGGAGE, MEMBER
 from squash.result import MARK
 
-from .front_end import lua_value, when_marked
+from .front_end import LUA, lua_value
+from .matching import UNMARKED, filter_config, marked, where
 from .yaml import Commented
 
 FILTER = "squash_edge"
@@ -21,6 +22,6 @@ def pieces() -> dict[str, Any]:
         "http_filters": Commented(
             f"Takes {MARK} and the member {MEMBER} of {BAGGAGE} off requests from outside, so that nobody there can\n"
             "have one held. Goes first, in the Envoy at the edge alone: requests within keep their marks.",
-            [when_marked(FILTER, "lua", "lua.v3.Lua", config)],
+            [where(marked(), [filter_config(FILTER, LUA, config)], UNMARKED)],
         )
     }

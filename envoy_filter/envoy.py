@@ -10,7 +10,8 @@ from squash.options import Address, setting
 from squash.result import MARK
 
 from . import auto
-from .front_end import BAGGAGE_MARKS, SIDECAR, TYPE, ClusterName, FilterSettings, FrontEnd, filters
+from .front_end import SIDECAR, ClusterName, FilterSettings, FrontEnd, filters
+from .matching import BAGGAGE_MARKS, TYPE
 from .yaml import Commented
 
 UPSTREAM = "squash_upstream"
@@ -67,7 +68,10 @@ def auto_snippet(settings: FilterSettings) -> dict[str, Any]:
             "while auto-debug is armed have these filters: the `http_filters` of its HttpProtocolOptions.",
             auto.upstream(settings),
         ),
-        "routes": Commented("Go before the route that unmarked requests take.", auto.routes(ARMED)),
+        "routes": Commented(
+            f"Go before the route that unmarked requests take; {UPSTREAM} stands for the cluster that it leads to.",
+            auto.routes(UPSTREAM, ARMED),
+        ),
     }
     if clusters := [*_sidecar_clusters(settings), *_sidecar_http_cluster(settings)]:
         pieces["clusters"] = [one for one in clusters if one["name"] == settings.http_cluster]
@@ -118,7 +122,7 @@ def _virtual_host(settings: EnvoySettings) -> dict[str, Any]:
             {"match": {"prefix": "/", "headers": [{"name": MARK, "present_match": True}]}} | holding,
         ),
         {"match": {"prefix": "/", "headers": [{"name": BAGGAGE, "safe_regex_match": BAGGAGE_MARKS}]}} | holding,
-        *(auto.routes(ARMED) if settings.auto_debug else ()),
+        *(auto.routes(UPSTREAM, ARMED) if settings.auto_debug else ()),
         {"match": {"prefix": "/"}, "route": {"cluster": UPSTREAM}},
         _checking_route(settings),
     ]

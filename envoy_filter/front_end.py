@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from squash.mark import BAGGAGE, MEMBER, PATTERN
+from squash.mark import BAGGAGE, MEMBER
 from squash.model import Outcome
 from squash.options import Address, setting
 from squash.reasons import Reason
@@ -18,6 +18,7 @@ from squash.settings import Positive, SidecarSettings
 
 from .headers import CHECK_PREFIX, EXPECTED, FORWARDED, HOLD, IGNORED, longest
 from .identity import CLAIMS
+from .matching import UNMARKED, but_not, filter_config, marked, noted_true, unless, where
 from .onward import ONWARD
 from .yaml import Commented
 
@@ -27,8 +28,6 @@ FILTER = "squash"
 MARGIN = 0.5
 """Seconds that Envoy waits for the sidecar beyond the sidecar's own limits: only a frozen one takes that long."""
 GRPC_LISTEN = Address("127.0.0.1", 8604)
-TYPE = "type.googleapis.com/"
-_HTTP = "envoy.extensions.filters.http."
 _SIDECAR = SidecarSettings()
 _UNREACHABLE = str(Result(Outcome.UNAVAILABLE, reason=Reason.SIDECAR_UNREACHABLE))
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
@@ -108,17 +107,19 @@ class FilterSettings:
 
 
 def filters(settings: FilterSettings) -> list[dict[str, Any]]:
-    """The filters in their order; each is made by the matcher to skip unmarked requests."""
+    """The filters in their order, which Envoy has for marked requests alone."""
     match settings.front_end:
         case FrontEnd.LUA:
-            source = {"default_source_code": {"inline_string": lua(settings)}}
-            return [when_marked(FILTER, "lua", LUA, source, _held())]
+            ours = [filter_config(FILTER, LUA, {"default_source_code": {"inline_string": lua(settings)}})]
         case FrontEnd.GRPC:
             # What the sidecar answers replaces what the filter behind has put there.
-            return [_noting(), _ext_authz(_over_grpc(settings)), _saying(_NOTED)]
+            ours = [_noting(), _ext_authz(_over_grpc(settings)), _saying(_NOTED)]
         case FrontEnd.HTTP:
             # Here Envoy would add what the sidecar answers to what is there; so it is taken from the metadata, too.
-            return [_noting(), _ext_authz(_over_http(settings)), _saying(_NOTED, _ANSWERED)]
+            ours = [_noting(), _ext_authz(_over_http(settings)), _saying(_NOTED, _ANSWERED)]
+    # Where auto-debug's filters come first, the requests that it holds are marked by now; once is enough.
+    held = noted_true("squash", HELD)
+    return [where(but_not(marked(), held), ours, UNMARKED)]
 
 
 # -- Lua --------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def _ext_authz(service: dict[str, Any]) -> dict[str, Any]:
         "allowed_headers": Commented("Besides method, path and authority.", {"patterns": told}),
         "disallowed_headers": Commented("Envoy would tell it by itself.", {"patterns": [{"exact": "authorization"}]}),
     }
-    return when_marked(FILTER, "ext_authz", "ext_authz.v3.ExtAuthz", config | service, _held())
+    return filter_config(EXT_AUTHZ, "ext_authz.v3.ExtAuthz", config | service)
 
 
 def _over_grpc(settings: FilterSettings) -> dict[str, Any]:
@@ -224,102 +225,21 @@ def _longest_check(settings: FilterSettings) -> Commented:
 
 
 def _noting() -> dict[str, Any]:
-    # A response that a filter ahead gives by itself passes all filters, also those that never saw its request, and
-    # their matchers; this note is there only if the request was marked and came this far.
     note = {"metadata_namespace": "squash", "value": {"result": _UNREACHABLE}}
     metadata = Commented("What the response says unless the sidecar has answered.", [note])
-    return when_marked(f"{FILTER}_note", "set_metadata", "set_metadata.v3.Config", {"metadata": metadata}, _held())
+    return filter_config(f"{FILTER}_note", "set_metadata.v3.Config", {"metadata": metadata})
 
 
 def _saying(*values: str) -> dict[str, Any]:
-    """Of the values the last one that is there counts."""
+    """Of the values the last one that is there counts; none where the sidecar has answered that there is no mark."""
     mutations = [
         {"append": {"header": {"key": HEADER, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
         for value in values
     ]
     comment = "Puts the note on the response; what the sidecar has answered wins."
     config = {"mutations": {"response_mutations": Commented(comment, mutations)}}
-    return when_marked(f"{FILTER}_result", "header_mutation", "header_mutation.v3.HeaderMutation", config, _ignored())
-
-
-def _ignored() -> dict[str, Any]:
-    """The predicate of requests whose mark does not count, as the sidecar has answered."""
-    return _noted_true(EXT_AUTHZ, IGNORED)
-
-
-def _held() -> dict[str, Any]:
-    """The predicate of requests that auto-debug has held and marked: where its filters come first, once is enough."""
-    return _noted_true("squash", HELD)
-
-
-def _noted_true(name: str, key: str) -> dict[str, Any]:
-    """The predicate of requests on which the filter of this name has noted `true` under the key."""
-    metadata: dict[str, Any] = {
-        "@type": TYPE + "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
-    }
-    metadata |= {"filter": name, "path": [{"key": key}]}
-    true: dict[str, Any] = {"@type": TYPE + "envoy.extensions.matching.input_matchers.metadata.v3.Metadata"}
-    true |= {"value": {"string_match": {"exact": "true"}}}
-    return {
-        "single_predicate": {
-            "input": {"name": "envoy.matching.inputs.dynamic_metadata", "typed_config": metadata},
-            "custom_match": {"name": "envoy.matching.matchers.metadata_matcher", "typed_config": true},
-        }
-    }
-
-
-# -- the matcher ------------------------------------------------------------------------------------
-
-ANY_BYTES = r"\C"
-"""What `.` is in Envoy's regular expressions for text that need not be UTF-8."""
-BAGGAGE_MARKS = {"google_re2": {}, "regex": PATTERN.replace(".", ANY_BYTES)}
-
-
-def when_marked(
-    name: str, extension: str, config_type: str, config: dict[str, Any], unless: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """A filter of this name that only marked requests pass, `unless` the predicate is true of them."""
-    marks = [_bears(MARK, {"google_re2": {}, "regex": ANY_BYTES + "*"}), _bears(BAGGAGE, BAGGAGE_MARKS)]
-    skip = {
-        "name": "skip",
-        "typed_config": {"@type": TYPE + "envoy.extensions.filters.common.matcher.action.v3.SkipFilter"},
-    }
-    skipping: dict[str, Any] = {"not_matcher": {"or_matcher": {"predicate": marks}}}
-    if unless:
-        skipping = {"or_matcher": {"predicate": [skipping, unless]}}
-    return {
-        "name": name,
-        "typed_config": {
-            "@type": TYPE + "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
-            "xds_matcher": Commented(
-                f"Requests without the header {MARK} and without a member {MEMBER} of {BAGGAGE} skip the filter.",
-                {"matcher_list": {"matchers": [{"predicate": skipping, "on_match": {"action": skip}}]}},
-            ),
-            "extension_config": {
-                "name": f"envoy.filters.http.{extension}",
-                "typed_config": {"@type": TYPE + _HTTP + config_type} | config,
-            },
-        },
-    }
-
-
-def _bears(header: str, regex: dict[str, Any]) -> dict[str, Any]:
-    """The predicate of requests whose `header` is there and matches."""
-    headers = {"@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": header}
-    return {
-        "single_predicate": {
-            "input": {"name": header, "typed_config": headers},
-            "value_match": {"safe_regex": regex},
-        }
-    }
-
-
-def filter_config(name: str, config_type: str, config: dict[str, Any]) -> dict[str, Any]:
-    """A filter without a matcher. `config_type` without what all HTTP filters begin with."""
-    return {
-        "name": name,
-        "typed_config": {"@type": TYPE + _HTTP + config_type} | config,
-    }
+    result = filter_config(f"{FILTER}_result", "header_mutation.v3.HeaderMutation", config)
+    return unless(noted_true(EXT_AUTHZ, IGNORED), result)
 
 
 def milliseconds(seconds: float) -> int:

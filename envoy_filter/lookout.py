@@ -15,11 +15,15 @@ HOT = 60.0
 
 
 class Kind(StrEnum):
-    """What Envoy may have to look out for; the first one that is armed also does the work of those after it."""
+    """What Envoy has to look out for: one of these at a time."""
 
-    NEXT = "next"
-    LATENCY = "latency"
+    IDLE = "idle"
+    """Nothing: no debug request with a trigger is pending, or one is held already."""
     FAILURE = "failure"
+    LATENCY = "latency"
+    BOTH = "both"
+    NEXT = "next"
+    """Both, and each request is asked about before it goes on: one like it was slow."""
 
 
 class Skip(StrEnum):
@@ -77,17 +81,17 @@ class Lookout:
         names = {wish.name for wish in wishes}
         self._slow = {name: slow for name, slow in self._slow.items() if name in names}
 
-    def armed(self, now: float) -> frozenset[Kind]:
-        """What Envoy has to look out for; while one is held, for nothing."""
+    def armed(self, now: float) -> Kind:
+        """What Envoy has to look out for."""
         if self.busy:
-            return frozenset()
+            return Kind.IDLE
+        if self._hot(now):
+            return Kind.NEXT
         triggers = {wish.trigger for wish in self._wishes}
-        on = {
-            Kind.NEXT: bool(self._hot(now)),
-            Kind.LATENCY: Trigger.LATENCY in triggers,
-            Kind.FAILURE: Trigger.FAILURE in triggers,
-        }
-        return frozenset(kind for kind in Kind if on[kind])
+        slow, failed = Trigger.LATENCY in triggers, Trigger.FAILURE in triggers
+        if slow:
+            return Kind.BOTH if failed else Kind.LATENCY
+        return Kind.FAILURE if failed else Kind.IDLE
 
     def next_change(self, now: float) -> float | None:
         """When `armed` changes by itself."""

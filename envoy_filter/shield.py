@@ -6,7 +6,7 @@ brings along, behind the matcher that keeps it away from all other requests.
 
 from typing import Any
 
-from .front_end import when_marked
+from .matching import UNMARKED, filter_config, marked, where
 from .onward import SHIELD
 from .yaml import Commented
 
@@ -37,4 +37,5 @@ def shielding() -> dict[str, Any]:
             "request_mutations": Commented("No timeout (0 is none), none for a single try, and no retry.", mutations)
         }
     }
-    return when_marked(NAME, "header_mutation", "header_mutation.v3.HeaderMutation", config)
+    ours = filter_config(NAME, "header_mutation.v3.HeaderMutation", config)
+    return where(marked(), [ours], UNMARKED)

@@ -57,8 +57,11 @@ local function seen(response)
   return told
 end
 
--- An answer has failed: it waits here until the sidecar knows whether a debugger gets a second try of the request.
+-- An answer that has failed waits here until the sidecar knows whether a debugger gets a second try of the request.
 local function failed(handle, told)
+  if not told[settings.status]:find(settings.failed) then
+    return
+  end
   local answer = ask(handle, "/auto/failure", told)
   if answer and answer[settings.replay] then
     -- Anew, because Envoy takes back what it gave before the script was suspended.

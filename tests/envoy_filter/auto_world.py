@@ -76,9 +76,7 @@ class World:
         return {name: float(value) for name, value in pairs if value.strip().isdigit()}
 
     async def armed(self) -> bool:
-        answer = (await self.held.http.get(self.held.admin + "/runtime")).json()
-        entries = answer["entries"]
-        return any(entry["final_value"] == "100" for key, entry in entries.items() if key.startswith("squash."))
+        return await runtime_value(self, "idle") == "0"
 
     async def until_runtime(self, wanted: int) -> None:
         """Waits until Envoy is armed (1) or not (0)."""
@@ -133,5 +131,10 @@ async def worlds(
 
 
 async def armed_for(world: World, kind: str) -> bool:
+    return await runtime_value(world, kind) == "100"
+
+
+async def runtime_value(world: World, kind: str) -> str | None:
     entries = (await world.held.http.get(world.held.admin + "/runtime")).json()["entries"]
-    return bool(entries.get(f"squash.{kind}", {}).get("final_value") == "100")
+    value: str | None = entries.get(f"squash.{kind}", {}).get("final_value")
+    return value

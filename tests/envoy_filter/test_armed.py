@@ -33,7 +33,7 @@ async def arming(server: HttpServer) -> AsyncIterator[Armed]:
 
 async def armed_by_a_wish(armed: Armed) -> str:
     """The version in which it looks out for failures."""
-    while armed.kinds != {Kind.FAILURE}:
+    while armed.kind is not Kind.FAILURE:
         assert await armed.changed(armed.version, 30)
     return armed.version
 

@@ -273,7 +273,7 @@ async def test_triggers_leave_marked_requests_alone(tmp_path: Path) -> None:
         assert (await world.client.send(get_request(failing))).status.debug_attachment_ref is None
         world.service.pauses["/slow"] = 0.4
         slow = await world.wish(trigger=Trigger.LATENCY, threshold=0.3)
-        await until(lambda: armed_for(world, "latency"))
+        await until(lambda: armed_for(world, "both"))
         await world.send("/slow")
         await until(lambda: armed_for(world, "next"))
         assert parse((await world.send("/slow", headers={MARK: "1"})).headers[HEADER]).outcome is Outcome.NO_MATCH

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from envoy_filter.lookout import HOT, Lookout, Seen, Skip
+from envoy_filter.lookout import HOT, Kind, Lookout, Seen, Skip
 from squash.model import Failure, Trigger, Wish
 
 FAILED = Seen("GET", "/cart?x=1", Failure(status=500, duration=0.2), size=10, largest=100)
@@ -24,7 +24,7 @@ def lookout(*wishes: Wish) -> Lookout:
 
 def test_nothing_pending() -> None:
     idle = lookout()
-    assert idle.armed(0) == frozenset()
+    assert idle.armed(0) is Kind.IDLE
     assert idle.failed(FAILED) is Skip.NOTHING_PENDING
     assert idle.slow(SLOW, 0) is Skip.NOTHING_PENDING
     assert idle.due(SLOW, 0) is Skip.NOTHING_PENDING
@@ -33,11 +33,11 @@ def test_nothing_pending() -> None:
 
 def test_failure_is_held_one_at_a_time() -> None:
     out = lookout(wish())
-    assert out.armed(0) == {"failure"}
+    assert out.armed(0) is Kind.FAILURE
     assert out.failed(FAILED) is None
     out.busy = True
     assert out.failed(FAILED) is Skip.BUSY
-    assert out.armed(0) == frozenset()
+    assert out.armed(0) is Kind.IDLE
     out.busy = False
     out.take(())
     assert out.failed(FAILED) is Skip.NOTHING_PENDING
@@ -68,19 +68,28 @@ def test_any_wish_that_fits_will_do() -> None:
 
 def test_slow_one_then_the_next_like_it() -> None:
     out = lookout(wish(Trigger.LATENCY, threshold=2.0))
-    assert out.armed(0) == {"latency"}
+    assert out.armed(0) is Kind.LATENCY
     assert out.due(SLOW, 0) is Skip.NOTHING_PENDING
     assert out.slow(replace(SLOW, failure=Failure(duration=1.9)), 0) is Skip.DURATION
     assert out.slow(SLOW, 0) is None
-    assert out.armed(1) == {"latency", "next"}
+    assert out.armed(1) is Kind.NEXT
     assert out.due(replace(SLOW, path="/cart?x=2"), 1) == SLOW.failure
     assert out.due(replace(SLOW, path="/other"), 1) is Skip.PATH
     assert out.due(replace(SLOW, method="HEAD"), 1) is Skip.METHOD
     assert out.due(replace(SLOW, stream=True), 1) is Skip.STREAM
     assert out.next_change(1) == HOT
-    assert out.armed(HOT) == {"latency"}
+    assert out.armed(HOT) is Kind.LATENCY
     assert out.due(SLOW, HOT) is Skip.NOTHING_PENDING
     assert out.next_change(HOT) is None
+
+
+def test_both_triggers_are_looked_out_for_together() -> None:
+    out = lookout(wish(), wish(Trigger.LATENCY, name="slow"))
+    assert out.armed(0) is Kind.BOTH
+    assert out.slow(SLOW, 0) is None
+    assert out.armed(1) is Kind.NEXT
+    assert out.failed(FAILED) is None
+    assert out.armed(HOT) is Kind.BOTH
 
 
 def test_pattern_says_which_paths_are_alike() -> None:
@@ -94,7 +103,7 @@ def test_withdrawn_wish_is_forgotten_with_its_slow_one() -> None:
     assert out.slow(SLOW, 0) is None
     out.take(())
     out.take((wish(Trigger.LATENCY),))
-    assert out.armed(0) == {"latency"}
+    assert out.armed(0) is Kind.LATENCY
 
 
 def test_stream_is_not_slow() -> None:
