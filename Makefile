@@ -6,10 +6,10 @@ PATH := $(CURDIR)/build/delve/bin:$(PATH)
 export PYTHON PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo compose-demo compose-test test soak runtimes check format bench docs lock clean .apart
+.PHONY: help demo compose-demo compose-test test soak runtimes aarch64 check format bench docs lock clean .apart
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 15
 
 demo: .venv/.runtime .venv-envoy/.done build/.tools build/stock ## tell the story on this machine (KEEP=1 leaves it up, PORT=N pins the shop's port)
 	@$(BIN)/python -m demo
@@ -33,6 +33,9 @@ runtimes: .apart .venv/.dev build/.tools build/.languages build/base build/delve
 
 .apart: # before anything is set up for it
 	@scripts/apart
+
+aarch64: .venv/.dev build/aarch64/.done ## the injector on an emulated aarch64 (takes a Debian; some minutes)
+	$(BIN)/pytest tests/aarch64 tests/agent/test_inject.py::test_the_code_is_what_its_source_assembles_to $(ARGS)
 
 soak: .venv/.dev .venv-envoy/.done build/.tools build/.languages build/stock build/delve/.done build/python3.14/.done ## the wide tests: many sessions, holds and kills; and long holds in real time
 	SQUASH_SOAK=1 $(BIN)/pytest tests/soak tests/agent/test_inject.py $(ARGS)
@@ -91,6 +94,10 @@ build/delve/.done: scripts/setup tests/agent/golang/service.go | build/.language
 build/base: scripts/setup
 	@scripts/setup tools debootstrap
 	@scripts/setup base $@
+
+build/aarch64/.done: scripts/aarch64.py requirements/runtime.txt | .venv/.dev
+	@scripts/setup aarch64 build/aarch64
+	@touch $@
 
 build/.compose: scripts/setup requirements/go.txt
 	@scripts/setup compose build/docker-compose

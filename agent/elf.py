@@ -5,6 +5,7 @@ Imports the standard library only: the injector runs without site-packages.
 """
 
 import contextlib
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ _PROGRAM = struct.Struct("<IIQQQQQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _ET_DYN = 3
 _PT_LOAD, _PF_X = 1, 1
-_PAGE = 4096
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+"""The kernel's: only whole ones can be mapped, 64 KB each on some machines."""
 _COMPRESSED = 0x800
 _MOST_SECTIONS = 10_000
 _LONGEST_NAMES = 4 << 20

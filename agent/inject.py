@@ -30,7 +30,7 @@ from typing import Any
 
 from agent import machines
 from agent.elf import NotElfError, dynamic_symbols, slack
-from agent.machines import Job, Machine
+from agent.machines import BadMomentError, Job, Machine, RefusedError
 from agent.ptrace import GoneError, SignalledError, Stopped
 
 PENDING, RUN, ENSURE, RELEASE = "Py_AddPendingCall", "PyRun_SimpleString", "PyGILState_Ensure", "PyGILState_Release"
@@ -46,20 +46,6 @@ MOMENTS = 50
 """How often a better moment is waited for, 10 ms each."""
 ROOM = 256 * 1024
 """Bytes of stack that the interpreter may need for the code."""
-
-
-class RefusedError(Exception):
-    """This cannot be done; `reason` is the value of a `squash.reasons.Reason`."""
-
-    def __init__(self, reason: str, message: str, *, other_way: bool = False) -> None:
-        """`other_way`: gdb may still be able to."""
-        self.reason = reason
-        self.other_way = other_way
-        super().__init__(message)
-
-
-class BadMomentError(Exception):
-    """The thread must not be disturbed where it is just now."""
 
 
 @dataclass(frozen=True)
@@ -195,12 +181,14 @@ class Detour:
         self._machine = machine
         self._interpreter = interpreter
         self._thread = thread
-        self._registers = thread.registers()
-        self._syscall = machine.syscall(self._registers)
+        try:
+            self._state = machine.look(thread)
+        except SignalledError as error:
+            raise BadMomentError("a signal is being delivered to the thread") from error
         self._code = self._place()
 
     def asleep_in(self, syscalls: frozenset[int]) -> bool:
-        return self._machine.asleep(self._registers, self._syscall) and self._syscall in syscalls
+        return self._machine.asleep(self._state) and self._machine.syscall(self._state) in syscalls
 
     def take(self, source: bytes) -> str:
         """The strategy. Raises RefusedError, BadMomentError."""
@@ -211,39 +199,37 @@ class Detour:
     def go(self, job: Job) -> None:
         """Raises RefusedError when the code will not run, BadMomentError when nothing has been done."""
         thread, machine = self._thread, self._machine
-        mask = thread.mask()
-        if self._within(self._registers) or mask == machine.BLOCKED:
+        if machine.within(machine.registers(self._state), self._code) or thread.mask() == machine.BLOCKED:
             raise BadMomentError("the thread is on an earlier detour")
-        self._see_room(machine.stack(self._registers), job)
-        away, at, block = machine.detour(self._registers, self._syscall, self._code, job)
+        self._see_room(machine.stack(self._state), job)
+        away, at, block = machine.detour(self._state, self._code, job)
         thread.write(at, block)
         if thread.read(self._code, len(machine.CODE)) != machine.CODE:
             thread.write(self._code, machine.CODE)
         thread.send(away)
         # From here on it does everything by itself. What follows is only to see how it went.
         try:
-            self._watch(job, mask)
+            self._watch(job, at)
         except SignalledError as error:
             # It came before anything else was done. Its handler is to find the thread, and a system call that it
             # interrupts, where they were; while it is on its detour it has signals blocked.
-            if self._within(thread.registers()):
-                thread.send(self._registers)
+            within = machine.within(thread.registers(), self._code)
+            if within and machine.signalled(thread, self._state, at, error.number):
                 raise BadMomentError("a signal is being delivered to the thread") from error
 
-    def _watch(self, job: Job, mask: int) -> None:
+    def _watch(self, job: Job, at: int) -> None:
         thread, machine = self._thread, self._machine
         while thread.to_syscall(STUCK):
             registers = thread.registers()
-            stage = machine.stage(registers, machine.syscall(registers)) if self._within(registers) else ""
+            stage = machine.stage(registers) if machine.within(registers, self._code) else ""
             if stage == "mapped" and job.now and machine.mapped(registers):
                 return
             if stage == "leaving":
                 _check(machine.outcome(registers))
                 return
-        if machine.syscall(thread.registers()) in machine.FUTEX and not job.now:
+        if not job.now and machine.locked(thread):
             # The lock of the pending calls: only this thread can be what holds it. So it must be let go of.
-            thread.set_mask(mask)
-            thread.send(self._registers)
+            machine.give_up(thread, self._state, self._code, at)
             raise RefusedError("attach_failed", "the call waits for a lock that the thread itself may hold: try again")
 
     def _place(self) -> int:
@@ -255,9 +241,6 @@ class Detour:
                 return place
         message = "there is no room for code behind that of the program or a library"
         raise RefusedError("debugger_unsuited", message, other_way=True)
-
-    def _within(self, registers: Any) -> bool:
-        return 0 <= self._machine.instruction(registers) - self._code <= len(self._machine.CODE)
 
     def _see_room(self, stack: int, job: Job) -> None:
         """Raises BadMomentError on a stack that is too small, as coroutines of C have them; the kernel's own grows."""

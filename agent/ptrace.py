@@ -40,6 +40,10 @@ class GoneError(Exception):
 class SignalledError(Exception):
     """The thread is about to be delivered a signal, and will be as soon as it is let go."""
 
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
 
 def _ptrace(request: int, tid: int, address: int = 0, data: int = 0) -> None:
     if _libc.ptrace(request, tid, address, data) == -1:
@@ -99,6 +103,18 @@ class Stopped:
         _ptrace(GETREGSET, self.tid, NT_PRSTATUS, ctypes.addressof(vector))
         return found
 
+    def register_set(self, kind: int, most: int) -> bytes:
+        """At most so many bytes of another set of registers (linux/elf.h); empty when it is not known here."""
+        found = ctypes.create_string_buffer(most)
+        vector = _Vector(ctypes.addressof(found), most)
+        try:
+            _ptrace(GETREGSET, self.tid, kind, ctypes.addressof(vector))
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENODEV, errno.EIO):
+                raise
+            return b""
+        return found.raw[: vector.length]
+
     def send(self, registers: Any) -> None:
         """All general registers in one step: the thread goes on from there, with us or without."""
         vector = _Vector(ctypes.addressof(registers), ctypes.sizeof(registers))
@@ -138,6 +154,17 @@ class Stopped:
     def _stop(self) -> None:
         _ptrace(INTERRUPT, self.tid)
         self._await_interrupt()
+
+    def in_and_out(self, limit: float) -> bool:
+        """For a thread that is about to make a system call: led into it, and out at once, as by a signal.
+
+        Stopped at the end of it then, with its result or the kernel's own errors (linux/errno.h); False when that
+        takes longer than `limit` seconds. Raises SignalledError.
+        """
+        if not self.to_syscall(limit):
+            return False
+        _ptrace(INTERRUPT, self.tid)
+        return self.to_syscall(limit)
 
     def _await_interrupt(self) -> None:
         """Waits for the stop that INTERRUPT makes; signals on their way to the thread before it are let through."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.machines.job import BLOCKED, Job
+from agent.ptrace import Stopped
 
 _FIELDS = (
     *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
@@ -18,6 +19,7 @@ _POPS = (
 _NO_SYSCALL = 2**64 - 1
 """In orig_rax: not in a system call, so the kernel has none to start again."""
 _RED_ZONE = 128
+_MASK_AT = 48
 _VECTOR_AT, _VECTOR = 128, 4096
 _POLL, _MMAP, _GETPID, _RESTART, _FUTEX, _FUTEX_WAITV = 7, 9, 39, 219, 202, 449
 _RESTARTS, _NOINTR, _NOHAND, _BLOCK = -512, -513, -514, -516
@@ -63,26 +65,32 @@ class X86:
         flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
         return "" if " xsave " in f"{flags} " else "this processor lacks XSAVE"
 
-    def syscall(self, registers: Any) -> int:
-        return ctypes.c_long(registers.orig_rax).value
+    def look(self, thread: Stopped) -> Any:
+        return thread.registers()
 
-    def asleep(self, registers: Any, syscall: int) -> bool:
+    def registers(self, state: Any) -> Any:
+        return state
+
+    def syscall(self, state: Any) -> int:
+        return ctypes.c_long(state.orig_rax).value
+
+    def asleep(self, state: Any) -> bool:
         # -EINTR is what epoll_wait and a few others say of any stop.
-        woken = ctypes.c_long(registers.rax).value in (_RESTARTS, _NOINTR, _NOHAND, _BLOCK, -4)
-        return syscall >= 0 and woken
+        woken = ctypes.c_long(state.rax).value in (_RESTARTS, _NOINTR, _NOHAND, _BLOCK, -4)
+        return self.syscall(state) >= 0 and woken
 
-    def stack(self, registers: Any) -> int:
-        found: int = registers.rsp
+    def stack(self, state: Any) -> int:
+        found: int = state.rsp
         return found
 
-    def instruction(self, registers: Any) -> int:
-        found: int = registers.rip
-        return found
+    def within(self, registers: Any, code: int) -> bool:
+        inside: bool = 0 <= registers.rip - code <= len(self.CODE)
+        return inside
 
-    def detour(self, registers: Any, syscall: int, code: int, job: Job) -> tuple[Any, int, bytes]:
-        saved, interrupted, restarting = self._way_back(registers, syscall)
+    def detour(self, state: Any, code: int, job: Job) -> tuple[Any, int, bytes]:
+        saved, interrupted, restarting = self._way_back(state)
         pops = b"".join(struct.pack("<Q", getattr(saved, name)) for name in _POPS)
-        pops_at = registers.rsp - _RED_ZONE - len(pops)
+        pops_at = state.rsp - _RED_ZONE - len(pops)
         source = job.source + b"\0"
         block_at = (pops_at - len(source) - _VECTOR - _VECTOR_AT) & ~63
         source_at = block_at + _VECTOR_AT + _VECTOR
@@ -92,18 +100,18 @@ class X86:
             *(0, BLOCKED, pops_at, source_at, interrupted, restarting),
         )
         data = block.ljust(_VECTOR_AT + _VECTOR, b"\0") + source
-        away = Registers.from_buffer_copy(registers)
+        away = Registers.from_buffer_copy(state)
         away.rip, away.rsp, away.rax, away.orig_rax = code + self.ENTRY, block_at, 0, _NO_SYSCALL
         away.eflags = 0x202  # interrupts allowed, as always, and nothing else: no direction, no single step
         return away, block_at, data.ljust(pops_at - block_at, b"\0") + pops
 
-    def _way_back(self, registers: Any, syscall: int) -> tuple[Any, int, int]:
+    def _way_back(self, registers: Any) -> tuple[Any, int, int]:
         """Registers to go on with, and what a signal makes of an interrupted system call (x86_64.S: 80 and 88).
 
         The kernel starts a call again only when the thread leaves the stop as it came; so it is done by hand, in the
         same way (arch_do_signal_or_restart).
         """
-        saved = Registers.from_buffer_copy(registers)
+        saved, syscall = Registers.from_buffer_copy(registers), self.syscall(registers)
         error = ctypes.c_long(registers.rax).value
         if syscall < 0 or error not in (_RESTARTS, _NOINTR, _NOHAND, _BLOCK):
             return saved, 0, 0
@@ -115,7 +123,20 @@ class X86:
             return saved, 0, 0
         return saved, registers.rip, _SA_RESTART if error == _RESTARTS else 0
 
-    def stage(self, registers: Any, syscall: int) -> str:
+    def signalled(self, thread: Stopped, state: Any, at: int, number: int) -> bool:
+        """The kernel goes by the registers, so they alone have the signal interrupt the system call."""
+        thread.send(state)
+        return True
+
+    def locked(self, thread: Stopped) -> bool:
+        return self.syscall(thread.registers()) in self.FUTEX
+
+    def give_up(self, thread: Stopped, state: Any, code: int, at: int) -> None:
+        thread.set_mask(struct.unpack("<Q", thread.read(at + _MASK_AT, 8))[0])
+        thread.send(state)
+
+    def stage(self, registers: Any) -> str:
+        syscall = self.syscall(registers)
         entering = ctypes.c_long(registers.rax).value == -38  # ENOSYS, until the call has been made
         if syscall == _MMAP and not entering:
             return "mapped"

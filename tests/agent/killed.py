@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent import inject, ptrace
+from agent import inject, machines, ptrace
 
 
 def start_time(pid: int) -> int:
@@ -44,7 +44,7 @@ def injector(pid: int, source: str, step: int, said: int) -> None:
     ptrace.Stopped._wait = counted(ptrace.Stopped._wait)  # type: ignore[method-assign]
     try:
         result = inject.inject(pid, start_time(pid), source)
-    except inject.RefusedError as refusal:
+    except machines.RefusedError as refusal:
         result = {"refused": str(refusal)}
     os.write(said, json.dumps(result).encode())
 

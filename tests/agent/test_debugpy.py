@@ -22,6 +22,7 @@ from squash import procfs
 from squash.errors import SquashError
 from squash.reasons import Reason
 from tests.drivers.dap import until_closed
+from tests.slowness import SLOWNESS
 
 from .pythons import pythons
 from .targets import PROGRAM, ROOMS, Debuggee, debuggee, session, target
@@ -31,7 +32,7 @@ LINE = next(n for n, text in enumerate(PROGRAM.read_text().splitlines(), 1) if "
 
 def stop_at_price(address: str, service: Debuggee, *, change: str = "") -> dict[str, Any]:
     """A client's whole visit: a breakpoint, a request that runs into it, a look at the locals, and on."""
-    with Dap(address) as client:
+    with Dap(address, 20.0 * SLOWNESS) as client:
         found = client.attach({str(PROGRAM): [LINE]})
         assert [place["verified"] for place in found[str(PROGRAM)]] == [True]
         service.tell("price 5")
@@ -75,7 +76,7 @@ async def test_a_breakpoint_is_hit_whatever_the_main_thread_does(room: str, shor
 async def settled(service: Debuggee, before: object) -> object:
     """What the process looks like, as soon as it looks like before; else after 20 s: threads end after they say so."""
     found: object = None
-    for _ in range(400):
+    for _ in range(400 * SLOWNESS):
         found = await asyncio.to_thread(service.ask, "look"), service.outside()
         if found == before:
             break

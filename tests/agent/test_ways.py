@@ -124,7 +124,7 @@ async def test_without_gdb_the_last_way_says_so(short: Path, monkeypatch: pytest
 
 def test_an_unknown_machine_is_left_to_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machines, "this", lambda: None)
-    with pytest.raises(inject.RefusedError, match="does not know") as refusal:
+    with pytest.raises(machines.RefusedError, match="does not know") as refusal:
         inject.inject(os.getpid(), 0, "")
     assert refusal.value.other_way
 

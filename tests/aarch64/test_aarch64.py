@@ -1,0 +1,37 @@
+"""What `make test` shows of the injector on the machine that it runs on, on an emulated aarch64."""
+
+import pytest
+
+from tests.aarch64.machine import Outcome, play
+
+INJECT = "tests/agent/test_inject.py"
+TESTS = (
+    f"{INJECT}::test_whoever_is_killed_the_thread_goes_on",
+    f"{INJECT}::test_a_real_interpreter_goes_on_too",
+    f"{INJECT}::test_a_signal_in_the_middle_still_interrupts_the_system_call",
+    f"{INJECT}::test_the_code_is_what_its_source_assembles_to",
+    f"{INJECT}::test_slack_is_behind_the_code",
+    f"{INJECT}::test_code_of_another_version_is_left_alone",
+    f"{INJECT}::test_a_full_queue_is_told",
+    f"{INJECT}::test_a_pid_that_is_another_program_by_now_is_left_alone",
+    f"{INJECT}::test_whoever_has_the_number_by_now_is_not_written_to",
+    "tests/agent/test_ways.py::test_without_gdb_the_last_way_says_so",
+)
+
+pytestmark = pytest.mark.timeout(0)  # the machine has a limit of its own
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[Outcome]], str]:
+    return play(tmp_path_factory.mktemp("aarch64"), list(TESTS))
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_on_aarch64(test: str, seen: tuple[dict[str, list[Outcome]], str]) -> None:
+    outcomes, said = seen
+    assert test in outcomes, f"it was not run to its end; the console's last words: {said[-2000:]}"
+    for outcome in outcomes[test]:
+        assert not outcome.failure, f"{outcome.test}: {outcome.failure}"
+    skipped = [outcome.skipped for outcome in outcomes[test] if outcome.skipped]
+    if len(skipped) == len(outcomes[test]):
+        pytest.skip(skipped[0])
