@@ -34,7 +34,7 @@ runtimes: .apart .venv/.dev build/.tools build/.languages build/base build/delve
 .apart: # before anything is set up for it
 	@scripts/apart
 
-aarch64: .venv/.dev build/aarch64/.done ## the injector on an emulated aarch64 (takes a Debian; some minutes)
+aarch64: .venv/.dev build/aarch64/.done ## the injector and debugpy on an emulated aarch64 (takes a Debian; some minutes)
 	$(BIN)/pytest tests/aarch64 tests/agent/test_inject.py::test_the_code_is_what_its_source_assembles_to $(ARGS)
 
 soak: .venv/.dev .venv-envoy/.done build/.tools build/.languages build/stock build/delve/.done build/python3.14/.done ## the wide tests: many sessions, holds and kills; and long holds in real time

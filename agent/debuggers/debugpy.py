@@ -43,6 +43,8 @@ COMPILING = 64 * MEGABYTE
 """Bytes by which a process grows for some seconds when it has to compile debugpy itself."""
 OLDEST, NEWEST = 8, 14
 """Minor versions of Python 3 that debugpy works in."""
+MONITORED = 12
+"""From this one on the interpreter itself reaches all threads (PEP 669), and tracing needs no compiled code."""
 
 
 class Debugpy:
@@ -78,11 +80,8 @@ class Debugpy:
                 f"and it may grow by {memory.free // MEGABYTE}: {outside}raise the container's limit"
             )
             yield refused("memory", Reason.MEMORY_SHORT, message)
-        if facts.target.libc.name == "musl" and minor is not None and minor < 12:
-            message = (
-                f"debugpy's compiled parts are for glibc: on musl Python 3.{minor} runs slower while it is debugged"
-            )
-            yield warning("libc", message, "take Python 3.12 or newer, or an image with glibc")
+        if minor is not None and minor < MONITORED:
+            yield from _compiled(facts, minor)
 
     def claim(self, process: Process) -> float:
         """Sure of a program named python; less so of one that has libpython mapped."""
@@ -211,6 +210,19 @@ class _Job:
         """Hangs up; code that comes later finds that it is not wanted. Idempotent."""
         await asyncio.to_thread(self._inner.withdraw, "job")
         await self.line.close()
+
+
+def _compiled(facts: Facts, minor: int) -> Iterator[Finding]:
+    """What debugpy lacks without its compiled parts, before MONITORED."""
+    if facts.agent.machine == "aarch64":
+        message = (
+            "debugpy has no compiled part for aarch64 that reaches threads which run already: before Python "
+            f"3.{MONITORED} (this is 3.{minor}) breakpoints are hit only in those that start later"
+        )
+        yield warning("threads", message, f"take Python 3.{MONITORED} or newer")
+    if facts.target.libc.name == "musl":
+        message = f"debugpy's compiled parts are for glibc: on musl Python 3.{minor} runs slower while it is debugged"
+        yield warning("libc", message, f"take Python 3.{MONITORED} or newer, or an image with glibc")
 
 
 async def _enter(target: Target, job: _Job) -> None:

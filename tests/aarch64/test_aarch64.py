@@ -1,4 +1,4 @@
-"""What `make test` shows of the injector on the machine that it runs on, on an emulated aarch64."""
+"""Tests of other folders, and one of this, inside an emulated aarch64: the injector, and a session of debugpy."""
 
 import pytest
 
@@ -15,6 +15,7 @@ TESTS = (
     f"{INJECT}::test_a_full_queue_is_told",
     f"{INJECT}::test_a_pid_that_is_another_program_by_now_is_left_alone",
     f"{INJECT}::test_whoever_has_the_number_by_now_is_not_written_to",
+    "tests/aarch64/test_session.py::test_a_breakpoint_is_hit_in_a_thread_that_starts_later",
     "tests/agent/test_ways.py::test_without_gdb_the_last_way_says_so",
 )
 

@@ -1,4 +1,4 @@
-"""What debugpy's own part of the preflight says of memory."""
+"""What debugpy's own part of the preflight says."""
 
 import sys
 from dataclasses import replace
@@ -11,7 +11,7 @@ from agent.preflight.finding import refusal
 from agent.preflight.memory import Memory
 from agent.preflight.needs import MEGABYTE
 from squash.reasons import Reason
-from tests.agent.preflight.facts import facts, process
+from tests.agent.preflight.facts import ROOT, facts, process
 
 OWN = f"/usr/bin/python3.{sys.version_info[1]}"
 
@@ -43,3 +43,12 @@ def test_a_python_that_would_have_to_compile_takes_room_for_it(
     if found and advice:
         assert found.reason is Reason.MEMORY_SHORT
         assert advice in found.message
+
+
+@pytest.mark.parametrize(
+    ("machine", "minor", "told"), [("aarch64", 11, True), ("aarch64", 12, False), ("x86_64", 11, False)]
+)
+def test_threads_that_debugpy_cannot_reach_are_told(machine: str, minor: int, told: bool) -> None:
+    known = facts(replace(ROOT, machine=machine), process=replace(process(), pid=0, exe=f"/usr/bin/python3.{minor}"))
+    said = [finding.message for finding in Debugpy().examine(known) if finding.check == "threads"]
+    assert [f"this is 3.{minor}" in message for message in said] == [True] * told
