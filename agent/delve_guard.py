@@ -21,7 +21,7 @@ from pathlib import Path
 
 from agent import rescue, stragglers
 from agent.parting import Parting
-from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, outlive, say
+from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, Who, outlive, say
 
 ATTACH = 5.0
 """Seconds for delve to trace the process and listen, besides the time that it takes to read the program."""
@@ -29,10 +29,6 @@ READ = 5e6
 """Bytes of a program's file that delve reads in a second at least, on a slow and busy machine."""
 LOOK = 2
 """Milliseconds between two looks whether it does: nothing tells."""
-DISARM = 0.5
-"""Seconds, at most, in which delve may still see threads that have run into a breakpoint, before it is ended."""
-QUIET = 2
-"""So often must no breakpoint be found again, as long apart as delve needs to see a thread (rescue.COLLECT)."""
 LIMIT = 4.0
 """Seconds for delve to end."""
 
@@ -128,21 +124,18 @@ class Guard:
             return
         with contextlib.suppress(OSError):
             self._parting.prepare()
-        deadline, quiet = time.monotonic() + DISARM, 0
-        while quiet < QUIET and time.monotonic() < deadline and not self._over:
-            # It puts a breakpoint back after it has stepped a thread over it.
-            quiet = 0 if self._parting.disarm() else quiet + 1
-            self._pass(rescue.COLLECT)
+        self._parting.clear(self._pass)
         self._signal(signal.SIGKILL)
         deadline = time.monotonic() + LIMIT
         while not self._over and time.monotonic() < deadline:
             self._step(20)
 
-    def _pass(self, seconds: float) -> None:
-        """Goes on watching meanwhile."""
+    def _pass(self, seconds: float) -> bool:
+        """Goes on watching meanwhile; whether delve is there still."""
         deadline = time.monotonic() + seconds
         while not self._over and (left := deadline - time.monotonic()) > 0:
             self._step(int(left * 1000) + 1)
+        return not self._over
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
@@ -216,21 +209,32 @@ def succeed(path: Path, limit: float) -> bool:
     notes = Notes.load(path)
     if notes is None:
         return True
-    parting = Parting(notes, path)
-    # It has had its SIGINT from the kernel.
-    if notes.server and notes.server.alive and not rescue.reap(notes.server.pid, limit):
+    parting, delve = Parting(notes, path), notes.server
+    if delve and delve.alive:
         with contextlib.suppress(OSError):
             parting.prepare()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(notes.server.pid, signal.SIGKILL)
-        deadline = time.monotonic() + limit
-        while notes.server.alive and time.monotonic() < deadline:
-            parting.attend()
-            time.sleep(LOOK / 1000)
+        # It has had its SIGINT from the kernel, which it heeds only when the process stops the next time.
+        if not (stragglers.KNOWN and parting.prepared):
+            rescue.reap(delve.pid, limit)
+        _end(delve, parting, limit)
     free = parting.settle(limit)
     if free:
         path.unlink(missing_ok=True)
     return free
+
+
+def _end(delve: Who, parting: Parting, limit: float) -> None:
+    def wait(seconds: float) -> bool:
+        parting.attend()
+        time.sleep(seconds)  # nothing tells who is not its parent
+        return delve.alive
+
+    parting.clear(wait)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(delve.pid, signal.SIGKILL)
+    deadline = time.monotonic() + limit
+    while (delve.alive or not parting.over) and time.monotonic() < deadline:
+        wait(LOOK / 1000)
 
 
 def look_after(pid: int, path: Path, delve: int, said: int) -> None:

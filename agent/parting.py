@@ -8,6 +8,7 @@ be (agent.stragglers). Imports the standard library only.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from agent import rescue, stragglers, traps
@@ -15,6 +16,10 @@ from agent.rescue import Notes
 from agent.taskstat import states
 from agent.tracee import Tracee
 
+DISARM = 0.5
+"""Seconds, at most, in which delve may still see threads that have run into a breakpoint, before it is ended."""
+QUIET = 2
+"""So often must no breakpoint be found again, as long apart as delve needs to see a thread (rescue.COLLECT)."""
 OTHERS = 0.2
 """Seconds for delve's other threads to end: until then one of them could still see to a thread of the process."""
 
@@ -33,6 +38,11 @@ class Parting:
     def prepared(self) -> bool:
         """Whether delve's end will be noticed before it happens."""
         return self._tracee is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether delve's thread that traces has ended, as far as that is known; its first one may have before."""
+        return self._tracee is None or self._tracee.gone
 
     @property
     def status(self) -> int | None:
@@ -61,6 +71,18 @@ class Parting:
         self._notes.save(self._path)
         rescue.restore(self._notes.target, found)
         return True
+
+    def clear(self, wait: Callable[[float], bool]) -> None:
+        """Takes the breakpoints away, and gives delve a moment to see threads that have trapped already.
+
+        `wait` passes so many seconds, and tells whether delve is there still.
+        """
+        deadline, quiet = time.monotonic() + DISARM, 0
+        while quiet < QUIET and time.monotonic() < deadline:
+            # It puts a breakpoint back after it has stepped a thread over it.
+            quiet = 0 if self.disarm() else quiet + 1
+            if not wait(rescue.COLLECT):
+                return
 
     def settle(self, limit: float) -> bool:
         """Once delve is gone: whether the process runs as it did before, which is seen to."""
