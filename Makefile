@@ -95,7 +95,7 @@ build/base: scripts/setup
 	@scripts/setup tools debootstrap
 	@scripts/setup base $@
 
-build/aarch64/.done: scripts/aarch64.py requirements/runtime.txt | .venv/.dev
+build/aarch64/.done: scripts/aarch64.py requirements/runtime.txt requirements/dev.txt | .venv/.dev
 	@scripts/setup aarch64 build/aarch64
 	@touch $@
 

@@ -81,7 +81,7 @@ def direct(config: Config) -> Config:
     """Has Envoy answer unmarked requests by itself."""
     changed = _copy(config)
     for route in _virtual_host(changed)["routes"]:
-        if "headers" not in route["match"] and not _ours(route):
+        if "headers" not in route["match"] and route["route"]["cluster"] not in (SIDECAR, ARMED):
             del route["route"]
             route["direct_response"] = {"status": 200, "body": {"inline_string": "ok\n"}}
     return changed
@@ -110,8 +110,8 @@ def pasted(config: Config, pieces: Config) -> Config:
 
 
 def _ours(route: Config) -> bool:
-    cluster = route.get("route", {}).get("cluster")
-    return FILTER in route.get("typed_per_filter_config", {}) or cluster in (SIDECAR, ARMED)
+    cluster, match = route.get("route", {}).get("cluster"), route["match"]
+    return cluster in (SIDECAR, ARMED) or "runtime_fraction" in match or "headers" in match
 
 
 def _compare(

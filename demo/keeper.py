@@ -10,11 +10,13 @@ import http.client
 import json
 import os
 import secrets
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -53,7 +55,7 @@ def kept(base: Path) -> Iterator[str]:
             raise _missing("dockerd") from error
         after.callback(_end, daemon)
         after.callback(_empty, base / "docker.sock")
-        _wait_until_ready(notices, base)
+        _wait_until_ready(notices, daemon, base)
         yield f"unix://{base}/docker.sock"
 
 
@@ -105,14 +107,19 @@ def _end(daemon: "subprocess.Popen[bytes]") -> None:
         daemon.wait()
 
 
-def _wait_until_ready(notices: socket.socket, base: Path) -> None:
+def _wait_until_ready(notices: socket.socket, daemon: "subprocess.Popen[bytes]", base: Path) -> None:
     """The engine says so as to systemd (sd_notify(3))."""
-    notices.settimeout(START)
+    deadline, ended = time.monotonic() + START, os.pidfd_open(daemon.pid)
     try:
-        while b"READY=1" not in notices.recv(4096).splitlines():
-            continue
-    except TimeoutError as error:
-        raise EngineError(f"dockerd is not ready:\n{(base / 'log').read_text()[-2000:]}") from error
+        while (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([notices.fileno(), ended], [], [], left)
+            if notices.fileno() in ready and b"READY=1" in notices.recv(4096).splitlines():
+                return
+            if ended in ready:
+                break
+    finally:
+        os.close(ended)
+    raise EngineError(f"dockerd is not ready:\n{(base / 'log').read_text()[-2000:]}")
 
 
 def _ip(*arguments: str) -> None:

@@ -19,7 +19,19 @@ from squash.result import HEADER, MARK
 from .front_end import HELD, LUA, MARGIN, FilterSettings, milliseconds, script
 from .headers import FORWARDED, LONGEST_OTHERWISE, longest
 from .lookout import Kind
-from .matching import ANY_BYTES, TYPE, answer_bears, either, filter_config, noted_true, status_class, where
+from .matching import (
+    ANY_BYTES,
+    MUTATION,
+    OVERWRITE,
+    TYPE,
+    answer_bears,
+    either,
+    filter_config,
+    noted_true,
+    put,
+    status_class,
+    where,
+)
 from .onward import SHIELD
 from .told import ANSWER, ATTEMPT, CONTENT, DURATION, LARGEST, PATIENCE, REPLAY, SIZE, STATUS, TOLD, UPGRADE
 from .yaml import Commented
@@ -75,7 +87,7 @@ def filters(settings: FilterSettings) -> list[dict[str, Any]]:
 
 def _slow(settings: FilterSettings) -> dict[str, Any]:
     slow = filter_config(_name("slow"), LUA, _source("latency", settings))
-    told = filter_config(_name("slow_told"), _MUTATION, {"mutations": {"response_mutations": _telling()}})
+    told = filter_config(_name("slow_told"), MUTATION, {"mutations": {"response_mutations": _telling()}})
     return where(answer_bears("x-envoy-upstream-service-time", SLOWEST_UNSEEN), [slow, told])
 
 
@@ -86,11 +98,11 @@ def upstream(settings: FilterSettings) -> list[dict[str, Any]]:
     mutations = {
         "request_mutations": Commented(
             "Nothing but for the replay, which bears the mark.",
-            [_append(MARK, "%DYNAMIC_METADATA(squash:mark)%")],
+            [put(MARK, "%DYNAMIC_METADATA(squash:mark)%")],
         ),
         "response_mutations": [ours, *_telling()],
     }
-    told = filter_config(_name("failed_told"), _MUTATION, {"mutations": mutations})
+    told = filter_config(_name("failed_told"), MUTATION, {"mutations": mutations})
     replay = noted_true("squash", HELD)
     seen = either(replay, status_class("5xx"), answer_bears(REPLAY, ANY_BYTES + "*"))
     codec = "envoy.filters.http.upstream_codec"
@@ -99,9 +111,6 @@ def upstream(settings: FilterSettings) -> list[dict[str, Any]]:
         "typed_config": {"@type": TYPE + "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"},
     }
     return [where(seen, [failed, told]), end]
-
-
-_MUTATION = "header_mutation.v3.HeaderMutation"
 
 
 def _name(what: str) -> str:
@@ -138,17 +147,10 @@ def _replaying(cluster: str) -> dict[str, Any]:
         "route": {"cluster": cluster, **_SPENT, "retry_policy": retry},
         "request_body_buffer_limit": BUFFER,
         "response_headers_to_add": [
-            {"header": {"key": HEADER, "value": "%DYNAMIC_METADATA(squash:result)%"}, "append_action": _OVERWRITE}
+            {"header": {"key": HEADER, "value": "%DYNAMIC_METADATA(squash:result)%"}, "append_action": OVERWRITE}
         ],
         "response_headers_to_remove": [REPLAY],
     }
-
-
-_OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
-
-
-def _append(header: str, value: str) -> dict[str, Any]:
-    return {"append": {"header": {"key": header, "value": value}, "append_action": _OVERWRITE}}
 
 
 def _telling() -> list[Any]:
@@ -159,7 +161,7 @@ def _telling() -> list[Any]:
         UPGRADE: "%REQ(UPGRADE)%",
         CONTENT: "%REQ(CONTENT-TYPE)%",
     }
-    first, *others = (_append(TOLD + wire, value) for wire, value in facts.items())
+    first, *others = (put(TOLD + wire, value) for wire, value in facts.items())
     return [Commented("What the script beside it tells of the request.", first), *others]
 
 

@@ -18,7 +18,7 @@ from squash.settings import Positive, SidecarSettings
 
 from .headers import CHECK_PREFIX, EXPECTED, FORWARDED, HOLD, IGNORED, longest
 from .identity import CLAIMS
-from .matching import UNMARKED, but_not, filter_config, marked, noted_true, unless, where
+from .matching import MUTATION, UNMARKED, but_not, filter_config, marked, noted_true, put, unless, where
 from .onward import ONWARD
 from .yaml import Commented
 
@@ -232,13 +232,10 @@ def _noting() -> dict[str, Any]:
 
 def _saying(*values: str) -> dict[str, Any]:
     """Of the values the last one that is there counts; none where the sidecar has answered that there is no mark."""
-    mutations = [
-        {"append": {"header": {"key": HEADER, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
-        for value in values
-    ]
+    mutations = [put(HEADER, value) for value in values]
     comment = "Puts the note on the response; what the sidecar has answered wins."
     config = {"mutations": {"response_mutations": Commented(comment, mutations)}}
-    result = filter_config(f"{FILTER}_result", "header_mutation.v3.HeaderMutation", config)
+    result = filter_config(f"{FILTER}_result", MUTATION, config)
     return unless(noted_true(EXT_AUTHZ, IGNORED), result)
 
 

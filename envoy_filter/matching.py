@@ -16,6 +16,7 @@ TYPE = "type.googleapis.com/"
 ANY_BYTES = r"\C"
 """What `.` is in Envoy's regular expressions for text that need not be UTF-8."""
 BAGGAGE_MARKS = {"google_re2": {}, "regex": PATTERN.replace(".", ANY_BYTES)}
+OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 Predicate = dict[str, Any]
 _HTTP = TYPE + "envoy.extensions.filters.http."
 
@@ -23,6 +24,14 @@ _HTTP = TYPE + "envoy.extensions.filters.http."
 def filter_config(name: str, config_type: str, config: dict[str, Any]) -> dict[str, Any]:
     """A filter without a matcher. `config_type` without what all HTTP filters begin with."""
     return {"name": name, "typed_config": {"@type": _HTTP + config_type} | config}
+
+
+MUTATION = "header_mutation.v3.HeaderMutation"
+
+
+def put(header: str, value: str) -> dict[str, Any]:
+    """A mutation: `header` has this value alone."""
+    return {"append": {"header": {"key": header, "value": value}, "append_action": OVERWRITE}}
 
 
 def where(predicate: Predicate, filters: Sequence[dict[str, Any]], comment: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ brings along, behind the matcher that keeps it away from all other requests.
 
 from typing import Any
 
-from .matching import UNMARKED, filter_config, marked, where
+from .matching import MUTATION, UNMARKED, filter_config, marked, put, where
 from .onward import SHIELD
 from .yaml import Commented
 
@@ -28,14 +28,11 @@ def shield() -> dict[str, Any]:
 
 def shielding() -> dict[str, Any]:
     """The filter. The router behind it reads what it sets, and takes it off again."""
-    mutations = [
-        {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
-        for name, value in SHIELD.items()
-    ]
+    mutations = [put(name, value) for name, value in SHIELD.items()]
     config = {
         "mutations": {
             "request_mutations": Commented("No timeout (0 is none), none for a single try, and no retry.", mutations)
         }
     }
-    ours = filter_config(NAME, "header_mutation.v3.HeaderMutation", config)
+    ours = filter_config(NAME, MUTATION, config)
     return where(marked(), [ours], UNMARKED)

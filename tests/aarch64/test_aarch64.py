@@ -34,5 +34,4 @@ def test_on_aarch64(test: str, seen: tuple[dict[str, list[Outcome]], str]) -> No
     for outcome in outcomes[test]:
         assert not outcome.failure, f"{outcome.test}: {outcome.failure}"
     skipped = [outcome.skipped for outcome in outcomes[test] if outcome.skipped]
-    if len(skipped) == len(outcomes[test]):
-        pytest.skip(skipped[0])
+    assert len(skipped) < len(outcomes[test]), f"nothing of it could be run there: {skipped[0]}"
