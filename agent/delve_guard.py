@@ -70,7 +70,8 @@ class Guard:
             words = str(error)
             self._kill()
         orderly = not words and self._status == 0 and not self._parting.restored
-        if not (rescue.settle(self._notes, LIMIT) if orderly else self._parting.settle(LIMIT)):
+        # Also after an orderly end: its threads were sent stop signals, which some may not have taken yet.
+        if not self._parting.settle(LIMIT):
             say(f"process {self._notes.target.pid} could not be freed: {words}")
             return STUCK
         self._path.unlink(missing_ok=True)

@@ -26,6 +26,8 @@ SIGINFO = 128
 TRACESYSGOOD = 1
 NT_PRSTATUS = 1
 WALL = 0x40000000
+_IMPOSSIBLE = 1 << 63
+"""From here on an address is the kernel's, and no offset in a file."""
 _AT_SYSCALL = signal.SIGTRAP | 0x80
 
 
@@ -90,11 +92,15 @@ class Stopped:
                 _ptrace(DETACH, self.tid, 0, self._signal)
 
     def read(self, address: int, size: int) -> bytes:
-        return os.pread(self._memory, size, address)
+        """So many bytes. Raises OSError, also when some of them can be read."""
+        found = os.pread(self._memory, size, address) if address < _IMPOSSIBLE else b""
+        if len(found) != size:
+            raise OSError(errno.EFAULT, f"{size} bytes cannot be read at {address:#x}")
+        return found
 
     def write(self, address: int, data: bytes) -> None:
         """Also where the process itself may not write. Raises OSError."""
-        if os.pwrite(self._memory, data, address) != len(data):
+        if address >= _IMPOSSIBLE or os.pwrite(self._memory, data, address) != len(data):
             raise OSError(errno.EFAULT, f"{len(data)} bytes cannot be written at {address:#x}")
 
     def registers(self) -> Any:

@@ -34,12 +34,16 @@ KNOWN = os.uname().machine == "x86_64"
 STOP = 0.5
 """Seconds for threads to stop. Who needs longer is in the kernel, far from any trap, and stops on its way out."""
 SIGNAL = 0.2
-"""Seconds for a thread to take a signal that waits for it."""
+"""Seconds for a thread to take a signal that waits for it, and all of these."""
+ALL = 2.0
+"""Seconds for all threads to take theirs: somebody may send signals faster than they can be taken."""
 _TGKILL = 234
 _TRAP, _STEP, _WATCH = 0x80, 2, 4
 """SIGTRAP's si_code when a trap was executed (SI_TRAP), a single step made, or a watchpoint's data used."""
-_SHORT = frozenset({*range(0x50, 0x60), *range(0x90, 0x9A), *range(0x9B, 0xA0), *range(0xA4, 0xA8), *range(0xAA, 0xB0)})
-_SHORT_TOO = frozenset({0xC3, 0xC9, 0xCB, 0xCC, 0xCF, 0xD7, 0xF1, 0xF4, 0xF5, *range(0xF8, 0xFE), *range(0x6C, 0x70)})
+_SHORT = frozenset(
+    {*range(0x50, 0x60), *range(0x6C, 0x70), *range(0x90, 0x9A), *range(0x9B, 0xA0), *range(0xA4, 0xA8)}
+    | {*range(0xAA, 0xB0), 0xC3, 0xC9, 0xCB, 0xCC, 0xCF, 0xD7, 0xF1, 0xF4, 0xF5, *range(0xF8, 0xFE)}
+)
 """Instructions of one byte: whoever stands behind such a one may have executed it."""
 _DR7 = 848 + 7 * 8
 """The register that says which watchpoints are on, in struct user."""
@@ -70,14 +74,14 @@ def send_back(pid: int, traps: Mapping[int, bytes], standing: Collection[int], d
     `traps`: what stood at each of its breakpoints, whose code must be as it was. `standing`: those that were still
     there when it ended. The process is stopped afterwards, too.
     """
-    deadline = time.monotonic() + STOP
+    begun = time.monotonic()
     for thread in _threads(pid):
-        while _state(pid, thread) not in "TZX" and time.monotonic() < deadline:
+        while _state(pid, thread) not in "TZX" and time.monotonic() < begun + STOP:
             time.sleep(0.0005)
         if _state(pid, thread) != "T":
             continue
         with contextlib.suppress(GoneError, TimeoutError, OSError), Halted(thread, Registers) as halted:
-            _Straggler(halted, traps, standing, debugger).send_back(pid)
+            _Straggler(halted, traps, standing, debugger).send_back(pid, min(begun + ALL, time.monotonic() + SIGNAL))
 
 
 class _Straggler:
@@ -89,12 +93,13 @@ class _Straggler:
         self._debugger = debugger
         self._placed = False
         # Behind a longer instruction's first byte nobody can be but by a trap.
-        self._inside = {at for at, text in traps.items() if at in standing or text[0] not in _SHORT | _SHORT_TOO}
+        self._inside = {at for at, text in traps.items() if at in standing or text[0] not in _SHORT}
 
-    def send_back(self, pid: int) -> None:
+    def send_back(self, pid: int, deadline: float) -> None:
+        """Until `deadline` (time.monotonic) it may take signals."""
         if self._thread.user(_DR7):
             self._thread.set_user(_DR7, 0)
-        while _waits(pid, self._thread.tid):
+        while _waits(pid, self._thread.tid) and time.monotonic() < deadline:
             if not self._take_signal():
                 break
         registers = self._thread.registers()
