@@ -165,13 +165,18 @@ class DelveServer(Guarded):
         """delve takes one connection, and leaves when that ends: so the guard has it too, and ends it in its time."""
         if self._way == UNIX:
             made = socket.socket(socket.AF_UNIX)
-            made.connect(str(self._door))
         else:
             made = await asyncio.to_thread(netns.connect, int(words.split()[1]), "127.0.0.1", PORT, 5.0)
-        made.setblocking(False)
-        with line.writer.get_extra_info("socket").dup() as way:
-            socket.send_fds(way, [b"c"], [made.fileno()])
-        return Stream(*await asyncio.open_connection(sock=made))
+        try:
+            if self._way == UNIX:
+                made.connect(str(self._door))
+            made.setblocking(False)
+            with line.writer.get_extra_info("socket").dup() as way:
+                socket.send_fds(way, [b"c"], [made.fileno()])
+            return Stream(*await asyncio.open_connection(sock=made))
+        except BaseException:
+            made.close()
+            raise
 
 
 def judge(process: Process, program: GoProgram | None, installed: Installed) -> Iterator[Finding]:

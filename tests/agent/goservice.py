@@ -5,10 +5,10 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -17,8 +17,10 @@ from agent.debuggers import Target
 from agent.process import Process
 from agent.taskstat import stopped
 from squash import procfs
+from squash.tasks import spawn
 from tests.agent.native import until
 
+T = TypeVar("T")
 ROOT = Path(__file__).parent.parent.parent
 MADE = ROOT / "build/delve"
 SOURCE = ROOT / "tests/agent/golang/service.go"
@@ -63,6 +65,7 @@ class GoService:
         self.place = place
         place.mkdir(mode=0o700)
         self.http = httpx.AsyncClient(base_url=self.url, timeout=LIMIT)
+        self._begun: list[asyncio.Task[Any]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +87,23 @@ class GoService:
     @property
     def target(self) -> Target:
         return Target(self.process, self.place)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Something that goes on while a test does: to be awaited, and given up when the test fails before."""
+        task = spawn(work, "begun by a test")
+        self._begun.append(task)
+        return task
+
+    async def give_up(self) -> None:
+        for task in self._begun:
+            task.cancel()
+        await asyncio.gather(*self._begun, return_exceptions=True)
+
+    def address(self, symbol: str) -> int:
+        """Of a function."""
+        words = ["go", "tool", "nm", self.process.exe]
+        names = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        return next(int(found[0], 16) for found in map(str.split, names.splitlines()) if found[-1] == symbol)
 
     async def get(self, path: str) -> str:
         return (await self.http.get(path)).text
@@ -138,7 +158,10 @@ async def go_service(directory: Path, program: str = "service") -> AsyncIterator
     """Started before, gone after; whatever debugger is left after a test is a failure, and is ended."""
     with GoService(directory / "target", program) as running:
         async with running.http:
-            yield running
+            try:
+                yield running
+            finally:
+                await running.give_up()
         left = running.debuggers()
         for pid in left:
             os.kill(pid, signal.SIGKILL)

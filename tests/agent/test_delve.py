@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,11 +13,12 @@ from agent.debuggers import choose
 from agent.debuggers.debugpy import Debugpy
 from agent.debuggers.delve import Delve, DelveServer, Installed, judge
 from agent.debuggers.gdb import Gdb
-from agent.delve_start import NETWORK, UNIX
+from agent.delve_start import NETWORK, SOCKET, UNIX
 from agent.gobinary import GoProgram
 from agent.preflight.finding import refusal, warnings
 from agent.preflight.run import examine
 from agent.process import Process
+from agent.streams import Stream
 from agent.terms import Terms
 from squash import procfs
 from squash.errors import SquashError
@@ -39,7 +41,7 @@ async def test_its_own_protocol(running: GoService) -> None:
         assert (await client.ask("GetVersion"))["APIVersion"] == 2
         await client.break_at()
         client.say("Command", name="continue")
-        request = asyncio.create_task(running.price(5))  # noqa: TID251 - awaited below
+        request = running.begin(running.price(5))
         state = await client.stop()
         assert state["currentThread"]["line"] == BREAK
         assert (await client.args())["amount"] == "5"
@@ -58,7 +60,7 @@ async def test_dap(running: GoService) -> None:
     async with session(running) as path:
         client = DapClient(await dial(path))
         await client.begin()
-        request = asyncio.create_task(running.price(5))  # noqa: TID251 - awaited below
+        request = running.begin(running.price(5))
         stopped = await client.event("stopped")
         assert stopped["reason"] == "breakpoint"
         frames = (await client.ask("stackTrace", threadId=stopped["threadId"]))["stackFrames"]
@@ -81,7 +83,7 @@ async def test_who_only_looks_changes_nothing(running: GoService) -> None:
         client = Rpc(await dial(path))
         await client.break_at()
         client.say("Command", name="continue")
-        request = asyncio.create_task(running.price(5))  # noqa: TID251 - awaited below
+        request = running.begin(running.price(5))
         await client.stop()
         scope = {"GoroutineID": -1, "Frame": 0}
         assert (await client.ask("Eval", Scope=scope, Expr="amount+1", Cfg={}))["Variable"]["value"] == "6"
@@ -108,7 +110,7 @@ async def test_breakpoints_come_back_with_their_client(running: GoService) -> No
         again = Rpc(await dial(path))
         assert not (await again.ask("State", NonBlocking=True))["State"]["Running"]
         again.say("Command", name="continue")
-        request = asyncio.create_task(running.price(5))  # noqa: TID251 - awaited below
+        request = running.begin(running.price(5))
         assert (await again.stop())["currentThread"]["line"] == BREAK
         await again.stream.close()
         assert await request == 15
@@ -135,6 +137,30 @@ async def test_nobody_else_reaches_it(running: GoService, way: str) -> None:
     await server.disconnected()
     await running.is_free()
     await server.detach()
+
+
+@pytest.mark.parametrize("gone", ["delve", "guard"])
+async def test_a_connection_that_nobody_wants_is_closed(running: GoService, gone: str) -> None:
+    server = DelveServer(running.target, delve(), UNIX)
+    ours, theirs = socket.socketpair()
+    line = Stream(*await asyncio.open_unix_connection(sock=ours))
+    theirs.close()
+    before = descriptors()
+    with socket.socket(socket.AF_UNIX) as door:
+        if gone == "guard":
+            door.bind(str(running.place / SOCKET))
+            door.listen()
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - FileNotFoundError or BrokenPipeError
+            await server._dial(line, "attached 1")
+        # As long as the failure is told of, everything in its frames is alive.
+        assert isinstance(caught.value, BrokenPipeError if gone == "guard" else FileNotFoundError)
+        assert descriptors() == before + 1
+    await line.close()
+    await server.detach()
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_nothing_is_traced_before_a_client_comes(running: GoService) -> None:

@@ -46,7 +46,7 @@ async def reach(phase: str, client: Rpc, running: GoService) -> asyncio.Task[int
     if phase in ("stopped", "running"):
         client.say("Command", name="continue")
     if phase == "stopped":
-        request = asyncio.create_task(running.price(5))  # noqa: TID251 - the tests await it
+        request = running.begin(running.price(5))
         await client.stop()
     if phase == "running":
         assert await running.price() == 6
@@ -154,7 +154,7 @@ async def stand_in(running: GoService, phase: str) -> tuple[asyncio.subprocess.P
     assert await asyncio.wait_for(agent.stdout.readline(), 30) == b"there\n"
     request = None
     if phase == "stopped":
-        request = asyncio.create_task(running.price(5))  # noqa: TID251 - the tests await it
+        request = running.begin(running.price(5))
         assert await asyncio.wait_for(agent.stdout.readline(), 30) == b"stopped\n"
     else:
         assert await running.price() == 6
@@ -199,7 +199,7 @@ async def test_the_guard_is_killed_before_it_is_whole(running: GoService, server
     def come() -> bool:
         return bool(running.process.tracer) if moment == "traced" else (running.place / NOTES).exists()
 
-    connecting = asyncio.create_task(server.connect())  # noqa: TID251 - awaited below
+    connecting = running.begin(server.connect())
     await until(come)
     os.kill(running.guard(), signal.SIGKILL)
     with contextlib.suppress(ConnectionError):  # it may just have been whole
@@ -236,8 +236,7 @@ def code(pid: int, address: int, text: bytes = b"") -> bytes:
 
 @pytest.mark.parametrize("killed", [False, True])
 async def test_traps_of_others_stay(running: GoService, server: DelveServer, killed: bool) -> None:
-    names = subprocess.run(["go", "tool", "nm", running.process.exe], capture_output=True, text=True, check=True).stdout
-    address = next(int(words[0], 16) for words in map(str.split, names.splitlines()) if words[-1] == "main.never")
+    address = running.address("main.never")
     before = code(running.pid, address, TRAP)
     client = Rpc(await server.connect())
     request = await reach("stopped", client, running)

@@ -55,12 +55,6 @@ async def running(short: Path) -> AsyncIterator[GoService]:
         yield found
 
 
-def address(running: GoService) -> int:
-    """Of a function."""
-    names = subprocess.run(["go", "tool", "nm", running.process.exe], capture_output=True, text=True, check=True).stdout
-    return next(int(words[0], 16) for words in map(str.split, names.splitlines()) if words[-1] == "main.never")
-
-
 def byte(pid: int, at: int) -> bytes:
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         return os.pread(memory.fileno(), 1, at)
@@ -68,7 +62,7 @@ def byte(pid: int, at: int) -> bytes:
 
 @pytest.mark.parametrize("seen", ["seen", "unseen"])
 async def test_a_thread_is_sent_back_to_before_its_trap(running: GoService, seen: str) -> None:
-    at = address(running)
+    at = running.address("main.never")
     points = {at: byte(running.pid, at)}
     debugger = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", DEBUGGER, str(running.pid), str(at), seen),
@@ -78,7 +72,7 @@ async def test_a_thread_is_sent_back_to_before_its_trap(running: GoService, seen
     )
     assert debugger.stdout
     assert await debugger.stdout.readline() == b"armed\n"
-    request = asyncio.create_task(running.get("/never"))  # noqa: TID251 - awaited below
+    request = running.begin(running.get("/never"))
     assert await debugger.stdout.readline() == b"trapped\n"
     stragglers.hold(running.pid)
     rescue.restore(Who(running.pid, running.process.start_time), points)
