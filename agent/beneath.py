@@ -7,26 +7,29 @@ root, downwards and without links, there is no way out.
 
 import contextlib
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+THROUGH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""A directory whose names may not be listed will do."""
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 READABLE, PASSABLE = 0o644, 0o755
 
 
 @contextlib.contextmanager
-def walk(start: int, path: str | PurePosixPath, *, make: bool = False) -> Iterator[int]:
-    """A descriptor of a directory beneath `start`; `make`: those that are missing are made. Raises OSError."""
+def walk(start: int, path: str | PurePosixPath, *, make: bool = False, how: int = DIRECTORY) -> Iterator[int]:
+    """A descriptor of a directory beneath `start`; `make`: those that are missing are made. Raises OSError.
+
+    `how` each one is opened.
+    """
     place = os.dup(start)
     try:
         for name in PurePosixPath(path).parts:
             if name in ("/", ".."):
                 raise ValueError(f"'{path}' does not lead downwards")
-            below = _made(place, name) if make else os.open(name, DIRECTORY, dir_fd=place)
+            below = _made(place, name) if make else os.open(name, how, dir_fd=place)
             os.close(place)
             place = below
         yield place
@@ -63,7 +66,7 @@ def put(directory: int, name: str, data: bytes) -> None:
 
     Who is killed meanwhile leaves no half of a file to be taken for the whole.
     """
-    fresh = f".{name}.{secrets.token_hex(4)}"
+    fresh = f".{name}.{os.urandom(4).hex()}"
     made = os.open(fresh, NEW, 0o600, dir_fd=directory)
     try:
         with os.fdopen(made, "wb") as file:
@@ -93,6 +96,9 @@ def empty(directory: int) -> None:
 
 def clear(directory: int, name: str) -> None:
     """Takes away a directory with all that is in it, as far as that goes. Never raises."""
+    # Not above: programs that a debugger waits for look at files by way of this module, and have nothing to clear.
+    import shutil  # noqa: PLC0415
+
     # Somebody may have nested directories a thousand deep; they are in his own memory.
     with contextlib.suppress(RecursionError):
         shutil.rmtree(name, ignore_errors=True, dir_fd=directory)

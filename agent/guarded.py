@@ -19,6 +19,7 @@ from agent.process import Process
 from agent.rescue import Notes
 from agent.streams import Stream
 from agent.terms import ORDINARY, Terms
+from squash import procfs
 from squash.errors import SquashError
 from squash.logs import Log
 from squash.reasons import Reason
@@ -48,7 +49,7 @@ class Guarded(ABC):
         self._watching: asyncio.Task[None] | None = None
         self._line: Stream | None = None
         try:
-            self._pidfd = os.pidfd_open(process.pid)
+            self._pidfd = procfs.handle(process.pid)
         except ProcessLookupError:
             raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} is gone") from None
         asyncio.get_running_loop().add_reader(self._pidfd, self._over)

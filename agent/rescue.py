@@ -5,6 +5,7 @@ first, through /proc/PID/mem (proc_pid_mem(5)). Imports the standard library onl
 """
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -42,6 +43,12 @@ class Who(NamedTuple):
     @property
     def alive(self) -> bool:
         return Who.of(self.pid) == self
+
+    @property
+    def there(self) -> bool:
+        """Alive, or ended and not waited for yet. The number may be somebody else's otherwise, or a thread's."""
+        found = fields(f"/proc/{self.pid}/stat")
+        return bool(found) and int(found[START_TIME]) == self.start_time
 
 
 class Notes(NamedTuple):
@@ -116,7 +123,7 @@ def rescue(notes: Notes, limit: float = 2.0) -> bool:
         if notes.server.alive:
             with contextlib.suppress(OSError):
                 os.kill(notes.server.pid, signal.SIGKILL)
-    if notes.server:
+    if notes.server and notes.server.there:
         reap(notes.server.pid, limit)
     # Again: gdbserver puts a breakpoint back after it has stepped a thread over it.
     restore(notes.target, notes.originals)
@@ -161,8 +168,11 @@ def reap(pid: int, limit: float) -> bool:
     """Waits for a process to end, be it our child or not; whether it did."""
     try:
         handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
+    except OSError as error:
+        # The number of a thread by now: EINVAL says a kernel before 6.15, ENOENT a later one.
+        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+            return True
+        raise
     try:
         ended = bool(select.select([handle], [], [], limit)[0])
     finally:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from agent import pieces
+
 TRAP = {"x86_64": b"\xcc", "aarch64": b"\x00\x00\x20\xd4"}.get(os.uname().machine, b"")
 """The instruction of a breakpoint: int3, brk #0."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -25,6 +27,8 @@ class Code(NamedTuple):
     end: int
     offset: int
     file: Path
+    inode: int
+    """Of the file; 0 where it needs no comparing."""
 
 
 def find(pid: int) -> dict[int, bytes]:
@@ -32,9 +36,12 @@ def find(pid: int) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     with contextlib.suppress(OSError), Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for code in _code(pid):
-            with contextlib.suppress(OSError), code.file.open("rb", buffering=0) as file:
-                for start in _written(pid, code):
-                    found |= _differences(memory.fileno(), file.fileno(), start, code)
+            with contextlib.suppress(OSError), pieces.opened(code.file) as file:
+                # Another may have the name by now. The number of the device says nothing: in the list of what is mapped
+                # overlayfs (before Linux 6.8) and btrfs give another one than for the file itself.
+                if code.inode in (0, os.fstat(file).st_ino):
+                    for start in _written(pid, code):
+                        found |= _differences(memory.fileno(), file, start, code)
     return found
 
 
@@ -62,8 +69,11 @@ def _code(pid: int) -> Iterator[Code]:
             continue
         start, end = (int(word, 16) for word in fields[0].split("-"))
         # By this name the executable can be read also when it was removed, or is on another file system.
-        seen = Path(f"/proc/{pid}/exe" if fields[5] == executable else f"/proc/{pid}/root{fields[5]}")
-        yield Code(start, end, int(fields[2], 16), seen)
+        if fields[5] == executable:
+            file, inode = Path(f"/proc/{pid}/exe"), 0
+        else:
+            file, inode = Path(f"/proc/{pid}/root{fields[5]}"), int(fields[4])
+        yield Code(start, end, int(fields[2], 16), file, inode)
 
 
 def _written(pid: int, code: Code) -> Iterator[int]:

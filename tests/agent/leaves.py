@@ -31,12 +31,14 @@ async def session(running: GoService, terms: Terms = ORDINARY) -> AsyncIterator[
     server = await Delve(delve()).attach(running.target)
     path = running.place.parent / "client.sock"
     served = Session(server, "delve", Doors(path), Log("test"), terms, DEAF)
-    await served.listen()
-    async with asyncio.TaskGroup() as group:
-        work = group.create_task(served.run(60, 60))
-        yield path
-        work.cancel()
-    await server.detach()
+    try:
+        await served.listen()
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(served.run(60, 60))
+            yield path
+            work.cancel()
+    finally:
+        await server.detach()
 
 
 async def dial(path: Path) -> Stream:

@@ -1,6 +1,7 @@
 """Files of a container that mean ill: as large as no memory, without an end, or cut short while they are read."""
 
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -113,6 +114,39 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "libc.so.6")
     with pytest.raises(OSError, match="no regular file"):
         list(_versions_in(tmp_path / "libc.so.6"))
+
+
+@pytest.mark.parametrize("linked", ["library", "directory"])
+def test_no_link_leads_out_of_a_container(linked: str, tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    library = tmp_path / "place" / "libc.so.6"
+    library.write_bytes(b"stable release version 2.36.\n")
+    (tmp_path / "link").symlink_to(library if linked == "library" else library.parent)
+    path = tmp_path / "link" if linked == "library" else tmp_path / "link" / library.name
+    root = f"/proc/{os.getpid()}/root"
+    assert list(_versions_in(Path(f"{root}{library}"))) == ["2.36"]
+    assert list(_versions_in(path)) == ["2.36"]
+    with pytest.raises(OSError, match=r"no regular file|Not a directory"):
+        list(_versions_in(Path(f"{root}{path}")))
+
+
+def test_no_name_leads_upwards(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="downwards"):
+        list(_versions_in(Path(f"/proc/{os.getpid()}/root{tmp_path}/../libc.so.6")))
+
+
+def test_what_is_no_regular_file_is_not_even_opened(tmp_path: Path) -> None:
+    """To open a device may do something. A socket cannot be opened, which would be said."""
+    with socket.socket(socket.AF_UNIX) as device:
+        device.bind(str(tmp_path / "libc.so.6"))
+        with pytest.raises(OSError, match="no regular file"):
+            list(_versions_in(tmp_path / "libc.so.6"))
+
+
+def test_there_is_nothing_where_no_file_can_be_that_long(tmp_path: Path) -> None:
+    with pieces.opened(vast(tmp_path / "program", 8192)) as descriptor:
+        assert pieces.read(descriptor, pieces.FURTHEST - 10, 100) == b""
+        assert pieces.read(descriptor, pieces.FURTHEST, 1) == b""
 
 
 @pytest.mark.parametrize("bits", [1, 2])
