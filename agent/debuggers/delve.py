@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from agent import delve_guard, netns, traps
+from agent.aside import aside
 from agent.debuggers import Target, attempt
 from agent.debuggers.gdb import check
 from agent.delve_start import NETWORK, PORT, SOCKET, UNIX
@@ -35,6 +36,8 @@ from squash.reasons import Reason
 
 FAREWELL = 4.0
 """Seconds for a delve whose guard was killed to leave, before it is killed too."""
+LOOK = 5.0
+"""Seconds to look for breakpoints that are there before delve comes, which takes milliseconds."""
 ASK = 20.0
 """Seconds for `dlv version` on a busy machine."""
 UNIX_SINCE = (1, 22, 1)
@@ -149,8 +152,19 @@ class DelveServer(Guarded):
 
     async def connect(self, terms: Terms = ORDINARY) -> Stream:
         await self.disconnected()
-        self._others = list(await asyncio.to_thread(traps.find, self._process.pid))
+        self._others = await self._traps()
         return await super().connect(terms)
+
+    async def _traps(self) -> list[int]:
+        """Where there are some already. Raises ConnectionError when that cannot be told."""
+        pid = self._process.pid
+        try:
+            async with asyncio.timeout(LOOK):
+                return list(await aside(lambda: traps.find(pid), f"breakpoints of {pid}"))
+        except TimeoutError:
+            raise ConnectionError(f"the files that process {pid} runs cannot be read: they are out of reach") from None
+        except SquashError as error:
+            raise ConnectionError(error.message) from error
 
     def _arguments(self) -> Sequence[str]:
         return self._path, self._way, json.dumps(self._others)

@@ -4,11 +4,13 @@ import asyncio
 import os
 import socket
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from agent import traps
 from agent.debuggers import choose
 from agent.debuggers.debugpy import Debugpy
 from agent.debuggers.delve import Delve, DelveServer, Installed, judge
@@ -172,6 +174,28 @@ async def test_nothing_is_traced_before_a_client_comes(running: GoService) -> No
     assert target.attempts[-1].reason is None
     await server.detach()
     await server.detach()
+
+
+async def test_files_that_cannot_be_reached_hold_up_nobody(running: GoService, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, reached = await Delve(delve()).attach(running.target), threading.Event()
+
+    def hang(pid: int) -> dict[int, bytes]:
+        reached.wait()
+        return {}
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(traps, "find", hang)
+            patch.setattr("agent.debuggers.delve.LOOK", 0.1, raising=False)
+            async with asyncio.timeout(10):
+                with pytest.raises(ConnectionError, match="cannot be read"):
+                    await server.connect()
+            assert not running.debuggers()
+    finally:
+        reached.set()
+    await (await server.connect()).close()
+    await server.detach()
+    await running.is_free()
 
 
 async def test_it_ends_with_the_process(running: GoService) -> None:

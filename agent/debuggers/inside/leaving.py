@@ -40,6 +40,11 @@ def untrace_frames(no_trace):
             frame = frame.f_back
 
 
+def seen(threads):
+    """Of pydevd's table. Other threads may enter themselves meanwhile, in the middle of a walk through it."""
+    return [thread for thread in [reference() for reference in threads.valuerefs()] if thread is not None]
+
+
 def leave_nothing():
     """Drops what pydevd keeps of a debugger that is out. A debugpy that is the service's own may keep less."""
     import pydevd
@@ -55,7 +60,7 @@ def leave_nothing():
         locks = pydevd_constants._fork_safe_locks
         locks[:] = [lock for lock in locks if lock() is not None]
         # Threads that are in the middle of pydevd's code may still ask for what it knows of them: that stays.
-        for thread in [*threading._active.values(), *pydevd_constants._thread_id_to_thread_found.values()]:
+        for thread in [*threading._active.values(), *seen(pydevd_constants._thread_id_to_thread_found)]:
             info = getattr(thread, "additional_info", None)
             if info is not None:
                 info.top_level_thread_tracer_unhandled = info.thread_tracer = None
