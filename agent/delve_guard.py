@@ -3,7 +3,7 @@
 delve's own leave, when its client hangs up or at SIGINT, ends a process whose threads run into a breakpoint just then.
 So the guard has the client's connection too, which does not end before delve, and takes the process from it
 (agent.parting); from a delve that somebody else has killed, in the same way. Should the guard itself be killed, the
-kernel sends delve the SIGINT.
+agent does so at once. Should both be, the connection ends, and delve leaves.
 
 Started by agent.delve_start, with standard input a line to the agent, whose end means: leave. Says on standard error
 `attached PID`, with delve's pid, or why not, and at the end what went wrong if something did. Imports the standard
@@ -211,12 +211,10 @@ def succeed(path: Path, limit: float) -> bool:
     if notes is None:
         return True
     parting, delve = Parting(notes, path), notes.server
-    if delve and delve.alive:
+    # Where nobody can take the process from it, it has had a SIGINT from the kernel.
+    if delve and not rescue.reap(delve.pid, 0.0 if stragglers.KNOWN else limit):
         with contextlib.suppress(OSError):
             parting.prepare()
-        # It has had its SIGINT from the kernel, which it heeds only when the process stops the next time.
-        if not (stragglers.KNOWN and parting.prepared):
-            rescue.reap(delve.pid, limit)
         _end(delve, parting, limit)
     free = parting.settle(limit)
     if free:

@@ -25,11 +25,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.delve_start import CAREFUL
 from agent.machines.x86_64 import Registers
 from agent.ptrace import SIGINFO, GoneError, Halted
 from agent.taskstat import STATE, fields
 
-KNOWN = os.uname().machine == "x86_64"
+KNOWN = os.uname().machine == CAREFUL
 """Whether this can be done on this machine."""
 STOP = 0.5
 """Seconds for threads to stop. Who needs longer is in the kernel, far from any trap, and stops on its way out."""

@@ -145,10 +145,21 @@ async def _kill(running: GoService, stream: Stream, delay: float) -> float:
     return begun
 
 
+async def _kill_guard(running: GoService, stream: Stream, delay: float) -> float:
+    await _begun(stream)
+    await asyncio.sleep(delay)  # as above
+    begun = time.monotonic()
+    os.kill(running.guard(), signal.SIGKILL)
+    await stream.reader.read()
+    await stream.close()
+    return begun
+
+
 _WAYS: dict[str, Callable[[GoService, Stream, float], Awaitable[float]]] = {
     "disconnect": _disconnect,
     "Detach": _detach,
     "vanish": _vanish,
     "kill": _kill,
+    "kill its guard": _kill_guard,
 }
 WAYS = tuple(_WAYS)

@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.skipif(not WIDE, reason="a few of each are in tests/agent/test_delve_leave.py"),
 ]
 
-LEAVES = {"disconnect": 300, "Detach": 100, "vanish": 100, "kill": 100}
+LEAVES = {"disconnect": 300, "Detach": 100, "vanish": 100, "kill": 100, "kill its guard": 100}
 
 
 @pytest.mark.parametrize("way", LEAVES)
