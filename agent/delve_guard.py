@@ -212,7 +212,7 @@ def succeed(path: Path, limit: float) -> bool:
         return True
     parting, delve = Parting(notes, path), notes.server
     # Where nobody can take the process from it, it has had a SIGINT from the kernel.
-    if delve and not rescue.reap(delve.pid, 0.0 if stragglers.KNOWN else limit):
+    if delve and delve.there and not rescue.reap(delve.pid, 0.0 if stragglers.KNOWN else limit):
         with contextlib.suppress(OSError):
             parting.prepare()
         _end(delve, parting, limit)
@@ -229,8 +229,9 @@ def _end(delve: Who, parting: Parting, limit: float) -> None:
         return delve.alive
 
     parting.clear(wait)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(delve.pid, signal.SIGKILL)
+    if delve.there:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(delve.pid, signal.SIGKILL)
     deadline = time.monotonic() + limit
     while (delve.alive or not parting.over) and time.monotonic() < deadline:
         wait(LOOK / 1000)
