@@ -157,7 +157,8 @@ def _pairs(ours: Child, bare: Child, headers: Sequence[str], effort: Effort) -> 
     for child in (ours, bare):
         _load(child, WARM_UP, headers)
     # Many short runs tell more than few long ones: two side by side see the same machine.
-    wanted, seconds = effort.rounds * 2 // STARTS + 1, effort.seconds / 2
+    # As many with either first: who comes second has another pair of caches.
+    wanted, seconds = (effort.rounds // STARTS + 1) * 2, effort.seconds / 2
     calm = 0
     for turn in range(wanted * 2):
         # Whatever drifts with time weighs on both alike.
