@@ -135,31 +135,24 @@ async def _vanish(running: GoService, stream: Stream, delay: float) -> float:
     return begun
 
 
-async def _kill(running: GoService, stream: Stream, delay: float) -> float:
-    await _begun(stream)
-    await asyncio.sleep(delay)  # as above
-    begun = time.monotonic()
-    os.kill(running.delve(), signal.SIGKILL)
-    await stream.reader.read()
-    await stream.close()
-    return begun
+def _killing(whom: Callable[[GoService], int]) -> Callable[[GoService, Stream, float], Awaitable[float]]:
+    async def kill(running: GoService, stream: Stream, delay: float) -> float:
+        await _begun(stream)
+        await asyncio.sleep(delay)  # as above
+        begun = time.monotonic()
+        os.kill(whom(running), signal.SIGKILL)
+        await stream.reader.read()
+        await stream.close()
+        return begun
 
-
-async def _kill_guard(running: GoService, stream: Stream, delay: float) -> float:
-    await _begun(stream)
-    await asyncio.sleep(delay)  # as above
-    begun = time.monotonic()
-    os.kill(running.guard(), signal.SIGKILL)
-    await stream.reader.read()
-    await stream.close()
-    return begun
+    return kill
 
 
 _WAYS: dict[str, Callable[[GoService, Stream, float], Awaitable[float]]] = {
     "disconnect": _disconnect,
     "Detach": _detach,
     "vanish": _vanish,
-    "kill": _kill,
-    "kill its guard": _kill_guard,
+    "kill": _killing(GoService.delve),
+    "kill its guard": _killing(GoService.guard),
 }
 WAYS = tuple(_WAYS)
