@@ -124,6 +124,8 @@ def _gdb(client: Client, pod: Pod, turns: int, tell: Tell) -> Iterator[Measureme
             with_break.append(broken)
     yield _whole("attach.gdb_ms", ours)
     yield middle("attach.gdb_connect_ms", "ms", connect)
+    ready = [one.whole - one.until_claimed + after for one, after in zip(ours, connect, strict=True)]
+    yield middle("attach.gdb_ready_ms", "ms", ready)
     yield middle("attach.gdb_floor_ms", "ms", floor)
     yield middle("attach.gdb_break_floor_ms", "ms", with_break)
 

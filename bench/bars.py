@@ -195,6 +195,11 @@ ROWS = (
     ),
     Row("attach.gdb_floor_ms", "stock `gdbserver --attach - PID` until its first answer"),
     Row("attach.gdb_connect_ms", "after it, from a client's connect until gdbserver's first answer"),
+    Row(
+        "attach.gdb_ready_ms",
+        "from the agent's claim until a client can set a breakpoint, native: the attach, then connect_ms",
+        Bar(Side.AT_MOST, 40, of="attach.gdb_floor_ms"),
+    ),
     Row("attach.gdb_break_floor_ms", "stock `gdb -p PID` until its breakpoint is set"),
     Row(
         "attach.delve_ms",
