@@ -24,6 +24,7 @@ class Exit(IntEnum):
     TIMEOUT = 4, "the time to wait ran out"
     NOT_FOUND = 5, "nothing has this id, or no container this name"
     DENIED = 6, "no token, or one that may not do this"
+    HUNG_UP = 129, "the terminal was closed (SIGHUP)"
     INTERRUPTED = 130, "Ctrl-C"
     TERMINATED = 143, "SIGTERM"
 

@@ -4,8 +4,9 @@ import asyncio
 import os
 import signal
 import socket
+import stat
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,15 @@ class Plan:
     mappings: tuple[tuple[str, str], ...] = ()
 
 
+_ENDINGS: Mapping[int, Exit] = {
+    signal.SIGINT: Exit.INTERRUPTED,
+    signal.SIGTERM: Exit.TERMINATED,
+    signal.SIGHUP: Exit.HUNG_UP,
+}
+
+
 class Pursuit:
-    """`run` once. Ctrl-C and SIGTERM take everything back, a second one quits at once."""
+    """`run` once. Ctrl-C, SIGTERM and a closed terminal take everything back, a second one quits at once."""
 
     def __init__(self, known: Client, plan: Plan, telling: Telling) -> None:
         """`known` says where the coordinator is, and who we are to it."""
@@ -89,8 +97,10 @@ class Pursuit:
         """How it ended. Raises SquashError when it could not be, or failed."""
         loop = asyncio.get_running_loop()
         self._stop = loop.create_future()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled, number)
+        for number in _ENDINGS:
+            # Whoever starts us with nohup wants a closed terminal to be of no concern.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._signalled, number)
         late = loop.call_later(self._plan.timeout, self._late) if self._plan.timeout is not None else None
         async with self._client:
             work = spawn(self._work(), "debugging")
@@ -116,8 +126,10 @@ class Pursuit:
         if self._stop.done():
             self._telling.stop()
             os._exit(128 + number)
+        if number == signal.SIGHUP:
+            _speak_to_nobody()
         self._telling.event("ending", "taking everything back; once more quits at once")
-        self._stop.set_result(Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED)
+        self._stop.set_result(_ENDINGS[number])
 
     def _late(self) -> None:
         if not self._opened and not self._stop.done():
@@ -346,3 +358,12 @@ async def _ended(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+def _speak_to_nobody() -> None:
+    """Whatever is written to a terminal that is gone fails, and there is something to be done yet."""
+    nobody = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.dup2(nobody, descriptor)
+    os.close(nobody)

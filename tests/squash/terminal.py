@@ -52,6 +52,11 @@ class Terminal:
         """To everything in the foreground of the terminal."""
         os.write(self._ours, b"\x03")
 
+    def close(self) -> None:
+        """As when its window is closed, or the line to it is cut."""
+        os.close(self._ours)
+        self._ours = -1
+
     def end(self) -> int:
         """The exit status, when the program has ended and everything is read."""
         deadline = time.monotonic() + PATIENCE
@@ -80,7 +85,8 @@ class Terminal:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        os.close(self._ours)
+        if self._ours >= 0:
+            self.close()
 
 
 def _take_terminal() -> None:

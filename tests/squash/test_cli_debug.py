@@ -164,7 +164,15 @@ async def test_ctrl_c_before_anything_came_leaves_nothing(desk: Desk) -> None:
     desk.nothing_left()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_closed_terminal_leaves_nothing(desk: Desk) -> None:
+    with desk.terminal("image", "demo/nothing") as terminal:
+        await in_thread(terminal.until, "x-squash-debug: 1")
+        terminal.close()
+        assert await in_thread(terminal.process.wait, 60) == 129
+    desk.nothing_left()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_the_waiting_phase_ends_with_release(desk: Desk, caller: Caller, number: signal.Signals) -> None:
     desk.world.agent()
     pod = await in_thread(desk.street.pod, "pricing")
