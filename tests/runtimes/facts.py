@@ -64,8 +64,8 @@ class Facts:
         lines = []
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            # A connection of those who asked before may have ended only since.
-            if field.name == "open_files" and theirs <= mine:
+            # The connection, or the thread, of one who asked before may have ended only since.
+            if isinstance(mine, Counter) and theirs <= mine:
                 continue
             if mine != theirs:
                 lines.append(f"{field.name}: {_shortly(mine, theirs)} became {_shortly(theirs, mine)}")
