@@ -25,6 +25,8 @@ class Splice:
         self._outgoing = Outgoing()
         self._room = asyncio.Event()
         self._room.set()
+        self.reset = False
+        """Whether it broke because this machine's end was reset, as by a client that leaves without reading all."""
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
         """What came and was not passed on: a window at most. The last is empty."""
 
@@ -124,6 +126,7 @@ class Splice:
         except ConnectionClosed:
             return ""  # `_receive` knows whether that was the end or a break
         except OSError as error:
+            self.reset = True
             return error.strerror or str(error)
 
     async def _close(self, broken: str) -> None:

@@ -57,8 +57,9 @@ class LocalEnd:
             raise
         self.served += 1
         self._note("client connected")
-        broken = await Splice(reader, writer, tunnel).run()
-        if broken:
+        splice = Splice(reader, writer, tunnel)
+        broken = await splice.run()
+        if broken and not splice.reset:
             raise SquashError(Reason.STREAM_BROKEN, f"the connection to the debug server broke off: {broken}")
         self._note("client left")
 

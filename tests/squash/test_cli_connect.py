@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -221,6 +222,18 @@ def test_once_closes_the_port_when_a_client_comes_and_ends_with_it(shop: Shop) -
         dap.attach({})
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
+    assert running.end()[0] == 0
+
+
+def test_once_ends_well_when_the_client_leaves_without_reading_all(shop: Shop) -> None:
+    shop.world.agent()
+    shop.service()
+    running, port = shop.connect(shop.attachment(), "--once")
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        words = b'{"seq":1,"type":"request","command":"initialize","arguments":{"adapterID":"x"}}'
+        client.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(words), words))
+        assert client.recv(1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert running.end()[0] == 0
 
 
