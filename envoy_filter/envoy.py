@@ -122,7 +122,7 @@ def _virtual_host(settings: EnvoySettings) -> dict[str, Any]:
             {"match": {"prefix": "/", "headers": [{"name": MARK, "present_match": True}]}} | holding,
         ),
         {"match": {"prefix": "/", "headers": [{"name": BAGGAGE, "safe_regex_match": BAGGAGE_MARKS}]}} | holding,
-        *(auto.routes(UPSTREAM, ARMED) if settings.auto_debug else ()),
+        *((auto.idle(UPSTREAM), *auto.routes(UPSTREAM, ARMED)) if settings.auto_debug else ()),
         {"match": {"prefix": "/"}, "route": {"cluster": UPSTREAM}},
         _checking_route(settings),
     ]

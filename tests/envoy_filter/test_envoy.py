@@ -122,6 +122,14 @@ async def test_snippet_fits_a_configuration_of_ones_own(
             assert said == "unavailable; reason=sidecar_unreachable"
 
 
+IDLE = "squash.idle"
+
+
+def routes_of(manager: dict[str, Any]) -> list[dict[str, Any]]:
+    routes: list[dict[str, Any]] = manager["route_config"]["virtual_hosts"][0]["routes"]
+    return routes
+
+
 def test_auto_debug_can_be_pasted_too(tmp_path: Path, front_end: FrontEnd) -> None:
     """What is pasted into a configuration without it makes the one that has it from the start."""
     given = FilterSettings(front_end=front_end)
@@ -131,7 +139,11 @@ def test_auto_debug_can_be_pasted_too(tmp_path: Path, front_end: FrontEnd) -> No
     resources = config["static_resources"]
     manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     manager["http_filters"][-1:-1] = pieces["http_filters"]
-    manager["route_config"]["virtual_hosts"][0]["routes"][2:2] = pieces["routes"]
+    # Pasted ahead of routes of one's own this one would replace them all, also while nothing is looked out for.
+    spared = whole["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    [idle] = [one for one in routes_of(spared) if one["match"].get("runtime_fraction", {}).get("runtime_key") == IDLE]
+    assert idle not in pieces["routes"]
+    routes_of(manager)[2:2] = [idle, *pieces["routes"]]
     armed = copy.deepcopy(resources["clusters"][0])
     armed["name"] = armed["load_assignment"]["cluster_name"] = ARMED
     [options] = armed["typed_extension_protocol_options"].values()
