@@ -12,6 +12,7 @@ from squash.client import AsyncClient
 from squash.logs import Log
 from squash.model import AttachmentSpec, AttachmentStatus, DebugAttachment, Metadata, Refusal, State, StatusPatch
 from squash.reasons import Reason
+from squash.tasks import spawn
 
 CLAIM = StatusPatch(state=State.ATTACHING, agent="me")
 HANG_UP = None
@@ -102,12 +103,13 @@ async def test_a_step_is_delivered_once_or_known_to_be_refused(
 async def test_a_malformed_step_is_left_out() -> None:
     coordinator = Script(refused(422, Reason.INVALID), claimed_by("me"))
     async with reporter(coordinator) as (found, gone), asyncio.timeout(20):
-        running = asyncio.get_running_loop().create_task(found.run())
+        running = spawn(found.run(), "reports")
         for _ in range(2):
             found.report(CLAIM)
         await found.flush()
         assert gone == []
         running.cancel()
+        await asyncio.wait({running})
     assert coordinator.seen == ["PATCH", "PATCH"]
 
 
@@ -121,7 +123,7 @@ async def test_what_cannot_be_sent_is_said_to_who_reports_it() -> None:
 async def test_steps_arrive_in_order_and_the_first_refusal_ends_it() -> None:
     coordinator = Script(claimed_by("me"), claimed_by("me"), CONFLICT)
     async with reporter(coordinator) as (found, gone), asyncio.timeout(20):
-        running = asyncio.get_running_loop().create_task(found.run())
+        running = spawn(found.run(), "reports")
         for _ in range(3):
             found.report(CLAIM)
         await found.flush()
