@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import machines
+from agent import machines, taskstat
 from agent.elf import NotElfError, dynamic_symbols, slack
 from agent.machines import BadMomentError, Job, Machine, RefusedError
 from agent.ptrace import GoneError, SignalledError, Stopped
@@ -42,8 +42,8 @@ PATIENCE = 0.1
 """Seconds without a moment of wakefulness after which a lock that is waited for is not the interpreter's (5 ms)."""
 STUCK = 1.0
 """Seconds that the lock of the pending calls may be waited for: it is held for nanoseconds."""
-MOMENTS = 50
-"""How often a better moment is waited for, 10 ms each."""
+MOMENTS, MOMENT = 200, 0.01
+"""How often a better moment is waited for, and for how many seconds; while the process is stopped none is counted."""
 ROOM = 256 * 1024
 """Bytes of stack that the interpreter may need for the code."""
 
@@ -131,7 +131,8 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
     if lack := machine.refusal():
         raise RefusedError("debugger_unsuited", lack, other_way=True)
     interpreter = find_interpreter(pid, machine)
-    for _ in range(MOMENTS):
+    left = MOMENTS
+    while left:
         begun = time.monotonic()
         try:
             # Not even stopped on a detour: what a system call of the detour would leave in the kernel to be started
@@ -143,7 +144,8 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
                     raise RefusedError("process_gone", f"process {pid} ended or became another program")
                 strategy = Detour(machine, interpreter, thread).take(source.encode())
         except BadMomentError:
-            time.sleep(0.01)  # nothing tells when the thread gets on
+            left -= not taskstat.stopped(pid)
+            time.sleep(MOMENT)  # nothing tells when the thread gets on
             continue
         except PermissionError as error:
             raise RefusedError("ptrace_denied", str(error)) from error

@@ -21,6 +21,7 @@ from demo.dap import Dap, DapError
 from squash import procfs
 from squash.errors import SquashError
 from squash.reasons import Reason
+from squash.tasks import spawn
 from tests.drivers.dap import until_closed
 from tests.slowness import SLOWNESS
 
@@ -293,15 +294,14 @@ time.sleep(1000)
         assert process
         service.stdin.write("\n")
         service.stdin.flush()
-        attaching = asyncio.get_running_loop().create_task(Debugpy().attach(target(process, short)))
+        attaching = spawn(Debugpy().attach(target(process, short)), "attach")
         for _ in range(200):
             if process.tracer:
                 break
             await asyncio.sleep(0.005)
         os.kill(service.pid, signal.SIGSTOP)
-        await asyncio.sleep(
-            0.1
-        )  # what is stopped says nothing; if it comes too late, nothing is tested, and nothing fails
+        # What is stopped says nothing; if it comes too late, nothing is tested, and nothing fails.
+        await asyncio.sleep(0.1)
         os.kill(service.pid, signal.SIGCONT)
         async with asyncio.timeout(50):
             await asyncio.wait({attaching})

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import pytest
 from agent import inject, machines, remote_exec
 from agent.elf import slack
 from agent.machines import aarch64, x86_64
+from agent.machines.job import BLOCKED
 from squash import procfs
 from tests.eventually import eventually
 from tests.slowness import SLOWNESS
@@ -29,6 +31,21 @@ from tests.soak.width import rounds
 from .killed import start_time
 from .targets import debuggee
 
+SIGPROCMASK = {"x86_64": 14}.get(os.uname().machine, 135)
+"""The number of rt_sigprocmask: glibc's own function leaves two signals out."""
+ON_A_DETOUR = f"""
+import ctypes, sys, time
+def block(mask):
+    assert not ctypes.CDLL(None).syscall({SIGPROCMASK}, 2, ctypes.byref(ctypes.c_ulonglong(mask)), None, 8)
+squash = 0
+block({BLOCKED})
+print("away", flush=True)
+sys.stdin.readline()
+block(0)
+sys.stdin.readline()
+print(squash, flush=True)
+"""
+"""A main thread that has blocked what it would on the way that an injector sends it."""
 HERE = Path(__file__).parent
 SOURCE = "a piece of code"
 STEPS = {"x86_64": 26}.get(os.uname().machine, 50)
@@ -207,6 +224,19 @@ def test_a_full_queue_is_told(program: Path) -> None:
         with pytest.raises(machines.RefusedError, match="queue of pending calls is full"):
             inject.inject(service.process.pid, start_time(service.process.pid), SOURCE)
         assert counts(service)["wrong"] == 0
+
+
+def test_no_patience_is_lost_on_a_process_that_is_stopped() -> None:
+    with lines(sys.executable, "-c", ON_A_DETOUR) as service, ThreadPoolExecutor() as others:
+        assert service.read() == "away"
+        os.kill(service.process.pid, signal.SIGSTOP)
+        found = others.submit(inject.inject, service.process.pid, start_time(service.process.pid), "squash = 1")
+        done, _ = wait([found], 1.5 * inject.MOMENTS * inject.MOMENT)
+        assert not done
+        service.tell("come back")
+        os.kill(service.process.pid, signal.SIGCONT)
+        assert found.result(20)["strategy"] == "direct"
+        assert service.ask("") == "1"
 
 
 def test_a_pid_that_is_another_program_by_now_is_left_alone(program: Path) -> None:
