@@ -39,6 +39,8 @@ class Language:
     debugger: str
     source: Path
     function: str = "scaled"
+    own_threads: int = 0
+    """How many more the runtime may make for itself at any time, and keep."""
 
     def spot(self, file: str | Path = "", program: Path | None = None) -> Spot:
         """The line that the tests break at; `file` is the source as the process knows it."""
@@ -69,7 +71,8 @@ class Language:
 
 PYTHON = Language("python", "debugpy", SERVICES / "service.py")
 CPP = Language("cpp", "gdb", SERVICES / "service.cc")
-GO = Language("go", "delve", SERVICES / "service.go")
+GO = Language("go", "delve", SERVICES / "service.go", own_threads=8)
+"""A thread that is stopped in a system call has another one made for what waits, and Go never ends one."""
 NODE = Language("node", "node", SERVICES / "service.js")
 JAVA = Language("java", "jdwp", SERVICES / "Service.java", "Service.scaled")
 LANGUAGES = {language.name: language for language in (PYTHON, CPP, GO, NODE, JAVA)}

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,11 @@ class Traces:
     service: dict[str, Any]
     litter: tuple[str, ...]
     helpers: tuple[str, ...]
+    threads: int
+
+    def as_clean_as(self, before: "Traces", own_threads: int) -> bool:
+        """Nothing is here that was not before, but for threads that the runtime makes for itself."""
+        return replace(self, threads=before.threads) == before and self.threads <= before.threads + own_threads
 
 
 class Cycles:
@@ -148,7 +153,6 @@ class Cycles:
         seen = facts(pid) | {
             "blocked": status.get("SigBlk"),
             "files": _kinds(pid),
-            "threads": int(status.get("Threads", -1)),
         }
         litter = [str(entry) for place in ("target", "client") for entry in (self._runtime / place).iterdir()]
         inside = Path(f"/proc/{pid}/root/dev/squash")
@@ -156,6 +160,7 @@ class Cycles:
             seen,
             tuple(litter + ([str(inside)] if inside.exists() else [])),
             tuple(_helpers(pid)),
+            int(status.get("Threads", -1)),
         )
 
     def agent_files(self) -> int:
