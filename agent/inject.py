@@ -31,7 +31,7 @@ from typing import Any
 from agent import machines, taskstat
 from agent.elf import NotElfError, dynamic_symbols, slack
 from agent.machines import BadMomentError, Job, Machine, RefusedError
-from agent.ptrace import GoneError, SignalledError, Stopped
+from agent.ptrace import GoneError, SignalledError, StandsError, Stopped
 
 PENDING, RUN, ENSURE, RELEASE = "Py_AddPendingCall", "PyRun_SimpleString", "PyGILState_Ensure", "PyGILState_Release"
 SINCE_3_8 = "PyConfig_InitPythonConfig"
@@ -42,8 +42,8 @@ PATIENCE = 0.1
 """Seconds without a moment of wakefulness after which a lock that is waited for is not the interpreter's (5 ms)."""
 STUCK = 1.0
 """Seconds that the lock of the pending calls may be waited for: it is held for nanoseconds."""
-MOMENTS, MOMENT = 200, 0.01
-"""How often a better moment is waited for, and for how many seconds; while the process is stopped none is counted."""
+MOMENTS, STOPS, MOMENT = 200, 500, 0.01
+"""How often a better moment is waited for, also in a process that a signal has stopped, and for how many seconds."""
 ROOM = 256 * 1024
 """Bytes of stack that the interpreter may need for the code."""
 
@@ -131,8 +131,8 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
     if lack := machine.refusal():
         raise RefusedError("debugger_unsuited", lack, other_way=True)
     interpreter = find_interpreter(pid, machine)
-    left = MOMENTS
-    while left:
+    left, stops = MOMENTS, STOPS
+    while left and stops:
         begun = time.monotonic()
         try:
             # Not even stopped on a detour: what a system call of the detour would leave in the kernel to be started
@@ -143,8 +143,9 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
                 if started(pid) != start_time or interpreter != find_interpreter(pid, machine):
                     raise RefusedError("process_gone", f"process {pid} ended or became another program")
                 strategy = Detour(machine, interpreter, thread).take(source.encode())
-        except BadMomentError:
-            left -= not taskstat.stopped(pid)
+        except (BadMomentError, StandsError):
+            stopped = taskstat.stopped(pid)
+            left, stops = left - (not stopped), stops - stopped
             time.sleep(MOMENT)  # nothing tells when the thread gets on
             continue
         except PermissionError as error:
@@ -152,9 +153,8 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
         except GoneError as error:
             raise RefusedError("process_gone", f"process {pid} ended while it was attached") from error
         return {"strategy": strategy, "stopped": time.monotonic() - begun}
-    raise RefusedError(
-        "attach_failed", f"the main thread of process {pid} is never where it may be disturbed: try again"
-    )
+    why = "is never where it may be disturbed: try again" if stops else "is stopped by a signal: continue it first"
+    raise RefusedError("attach_failed", f"the main thread of process {pid} {why}")
 
 
 def insist(pid: int, start_time: int, source: str) -> bool:
@@ -162,9 +162,9 @@ def insist(pid: int, start_time: int, source: str) -> bool:
     machine = machines.this()
     assert machine  # noqa: S101 - inject has refused otherwise
     interpreter, before = find_interpreter(pid, machine), switches(pid)
-    if blocked_signals(pid) == machine.BLOCKED:
+    if blocked_signals(pid) == machine.BLOCKED or taskstat.stopped(pid):
         return False
-    with Stopped(pid, machine.Registers) as thread:
+    with contextlib.suppress(StandsError), Stopped(pid, machine.Registers) as thread:
         if started(pid) != start_time or interpreter != find_interpreter(pid, machine):
             return False
         detour = Detour(machine, interpreter, thread)

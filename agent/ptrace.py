@@ -39,6 +39,10 @@ class GoneError(Exception):
     """The thread ended while it was traced."""
 
 
+class StandsError(OSError):
+    """The thread was stopped by a signal before."""
+
+
 class SignalledError(Exception):
     """The thread is about to be delivered a signal, and will be as soon as it is let go."""
 
@@ -177,7 +181,7 @@ class Stopped:
         while True:
             stop, event = self._wait(5.0)
             if event and stop != signal.SIGTRAP:
-                raise OSError(errno.EAGAIN, f"thread {self.tid} is stopped by a signal: continue it first")
+                raise StandsError(errno.EAGAIN, f"thread {self.tid} is stopped by a signal: continue it first")
             if event:
                 return
             _ptrace(CONT, self.tid, 0, stop)

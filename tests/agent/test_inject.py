@@ -23,6 +23,7 @@ from agent import inject, machines, remote_exec
 from agent.elf import slack
 from agent.machines import aarch64, x86_64
 from agent.machines.job import BLOCKED
+from agent.taskstat import stopped
 from squash import procfs
 from tests.eventually import eventually
 from tests.slowness import SLOWNESS
@@ -237,6 +238,31 @@ def test_no_patience_is_lost_on_a_process_that_is_stopped() -> None:
         os.kill(service.process.pid, signal.SIGCONT)
         assert found.result(20)["strategy"] == "direct"
         assert service.ask("") == "1"
+
+
+def test_who_is_stopped_meanwhile_is_served_later(program: Path) -> None:
+    with lines(program, "futex") as service, ThreadPoolExecutor() as others:
+        counts(service)
+        os.kill(service.process.pid, signal.SIGSTOP)
+        eventually(lambda: stopped(service.process.pid))
+        assert not inject.insist(service.process.pid, start_time(service.process.pid), SOURCE)
+        found = others.submit(inject.inject, service.process.pid, start_time(service.process.pid), SOURCE)
+        assert not wait([found], 20 * inject.MOMENT).done
+        os.kill(service.process.pid, signal.SIGCONT)
+        assert found.result(20)["strategy"]
+        assert eventually(lambda: counts(service), lambda found: found["runs"] == 1)["wrong"] == 0
+
+
+def test_who_stays_stopped_is_told_so(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inject, "STOPS", 5)
+    with lines(program, "futex") as service:
+        counts(service)
+        os.kill(service.process.pid, signal.SIGSTOP)
+        eventually(lambda: stopped(service.process.pid))
+        with pytest.raises(machines.RefusedError, match="continue it first"):
+            inject.inject(service.process.pid, start_time(service.process.pid), SOURCE)
+        os.kill(service.process.pid, signal.SIGCONT)
+        assert counts(service)["wrong"] == 0
 
 
 def test_a_pid_that_is_another_program_by_now_is_left_alone(program: Path) -> None:
