@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from agent import beneath
 from agent.denied import refused
 from agent.homes import HOMES, NAME, NOT_OURS, home_of, offer, same_root
+from agent.places import unwritable
 from agent.preflight.needs import Capability
 from agent.process import Process
 from squash import procfs
@@ -59,7 +60,7 @@ class Inner:
                 return
             tried, denied = [], False
             for home in HOMES:
-                _note(self.own).write_text(json.dumps({"mount": self.mount, "home": home}))
+                self._note_that(home)
                 try:
                     self._make(home, files)
                 except OSError as error:
@@ -80,8 +81,11 @@ class Inner:
                 self._give(name, made)
         except OSError as error:
             message = f"'{self.inside}/{name}' cannot be written for process {self._process.pid}: {error.strerror}"
-            denied = isinstance(error, PermissionError)
-            raise (refused(message, *_INTO) if denied else SquashError(Reason.FILES_UNREADABLE, message)) from error
+            if isinstance(error, PermissionError):
+                raise refused(message, *_INTO) from error
+            if not self.mount:
+                raise unwritable(self.own / name, error) from error
+            raise SquashError(Reason.FILES_UNREADABLE, message) from error
 
     def door(self, name: str) -> socket.socket:
         """A socket bound in there; the whole directory becomes the process's user's. Raises SquashError, OSError.
@@ -156,6 +160,13 @@ class Inner:
                 if descriptor >= 0:
                     os.close(descriptor)
             self._home = self._directory = -1
+
+    def _note_that(self, home: str) -> None:
+        """That something may stand there from now on. Raises SquashError."""
+        try:
+            _note(self.own).write_text(json.dumps({"mount": self.mount, "home": home}))
+        except OSError as error:
+            raise unwritable(_note(self.own), error) from error
 
     def _make(self, home: str, files: int) -> None:
         """Raises OSError."""

@@ -25,8 +25,12 @@ class Libc:
     """`glibc`, `musl`, or empty: none, as in a static program."""
     version: str = ""
     """Empty when it does not say."""
+    obstacle: str = ""
+    """Why nothing is known; mostly empty."""
 
     def __str__(self) -> str:
+        if self.obstacle:
+            return f"not known: {self.obstacle}"
         return f"{self.name} {self.version}".strip() or "none: a static program"
 
 
@@ -37,8 +41,8 @@ def libc(process: Process) -> Libc:
     """By the loader and the library that it has mapped; the version by the file's name, else by what is in it."""
     try:
         maps = (procfs.PROC / str(process.pid) / "maps").read_text(errors="replace")
-    except OSError:
-        return STATIC
+    except OSError as error:
+        return Libc(obstacle=f"what process {process.pid} has mapped cannot be read ({error.strerror})")
     found = list(_LOADED.finditer(maps))
     # The loader of musl is its library too, and may be mapped by that name; glibc's is libc.so.6.
     if any("/ld-musl-" in match[1] or match[1].endswith("/libc.so") for match in found):

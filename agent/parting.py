@@ -7,6 +7,7 @@ to move, the code is made again what stands in the executable, and its threads a
 be (agent.stragglers). Imports the standard library only.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,9 +67,10 @@ class Parting:
         if not found:
             return False
         self.restored = True
-        # Noted before, for whoever must look after threads that have run into one.
         self._notes = self._notes._replace(originals=self._notes.originals | found)
-        self._notes.save(self._path)
+        # Noted before, for whoever must look after threads that have run into one. A full disk is no cause to wait.
+        with contextlib.suppress(OSError):
+            self._notes.save(self._path)
         rescue.restore(self._notes.target, found)
         return True
 

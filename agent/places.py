@@ -10,19 +10,23 @@ RUNTIME_DIR/            0711: targets of other users must reach what is theirs i
   target/ID.woken       a process in which a port is open just now
 """
 
+import contextlib
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from squash.errors import SettingError
+from squash.errors import SettingError, SquashError
 from squash.private import private_directory
+from squash.reasons import Reason
 
 LONGEST = 76
 """Bytes of the directory's path: with what comes below, a unix socket's path may have 107 (unix(7))."""
+_IDENTITY = re.compile(rb"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -54,21 +58,31 @@ class Places:
             raise SettingError(
                 f"runtime_dir = '{root}' is in use by another agent: give this one a directory of its own"
             ) from None
-        self.identity = self._identify()
+        try:
+            self.identity = self._identify()
+        except OSError as error:
+            os.close(self._lock)
+            raise SettingError(f"runtime_dir = '{root}' cannot be written: {error.strerror}") from error
 
     def make(self, debugger: str) -> Place:
-        """A new place."""
+        """A new place. Raises SquashError when none can be made; nothing of it is left then."""
         place = self._place(debugger, secrets.token_hex(4))
-        place.directory.with_suffix(".debugger").write_text(debugger)
-        place.directory.mkdir(mode=0o700)
+        try:
+            place.directory.with_suffix(".debugger").write_text(debugger)
+            place.directory.mkdir(mode=0o700)
+        except OSError as error:
+            self.remove(place)
+            raise unwritable(place.directory, error) from error
         return place
 
     def remove(self, place: Place) -> None:
+        """What cannot be removed, as where nothing can be written any more, is left to the next life."""
         shutil.rmtree(place.directory, ignore_errors=True)
-        # The debugger's name last: by it the rest is found again.
-        for note in (".inside", ".woken", ".debugger"):
-            place.directory.with_suffix(note).unlink(missing_ok=True)
-        place.socket.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            place.socket.unlink(missing_ok=True)
+            # The debugger's name last: by it the rest is found again.
+            for note in (".inside", ".woken", ".debugger"):
+                place.directory.with_suffix(note).unlink(missing_ok=True)
 
     def left_behind(self) -> Iterator[Place]:
         """The places of an earlier life."""
@@ -77,7 +91,9 @@ class Places:
 
     def heard(self) -> None:
         """Notes for whoever looks from outside that the coordinator hears of this agent."""
-        (self._root / "lease").touch()
+        # Where that cannot be written, whoever looks learns that something is wrong with this agent; so it is.
+        with contextlib.suppress(OSError):
+            (self._root / "lease").touch()
 
     def close(self) -> None:
         os.close(self._lock)
@@ -86,8 +102,16 @@ class Places:
         return Place(debugger, self._root / "target" / name, self._root / "client" / f"{name}.sock")
 
     def _identify(self) -> str:
-        known = os.read(self._lock, 64).decode()
-        if not known:
-            known = secrets.token_hex(8)
-            os.write(self._lock, known.encode())
-        return known
+        """Raises OSError."""
+        known = os.pread(self._lock, 64, 0)
+        # A disk that was full, or a machine that went down, may have left anything.
+        if not _IDENTITY.fullmatch(known):
+            known = secrets.token_hex(8).encode()
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, known, 0)
+        return known.decode()
+
+
+def unwritable(path: Path, error: OSError) -> SquashError:
+    """For what could not be written below the agent's directory."""
+    return SquashError(Reason.RUNTIME_DIR, f"'{path}' cannot be written: {error.strerror}")

@@ -426,6 +426,11 @@ class Reason(StrEnum):
         "the process cannot read the debugger's files or write its socket",
         "let the process's user reach the path that the message names",
     )
+    RUNTIME_DIR = (
+        "runtime_dir",
+        "the agent could not write to its own directory, so nothing was attached",
+        "make room on the disk of the agent's runtime_dir, or see what else the message says of it",
+    )
     ATTACH_FAILED = (
         "attach_failed",
         "the debugger could not be attached",

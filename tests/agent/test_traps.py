@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from agent import traps
+from agent.parting import Parting
+from agent.rescue import Notes, Who
 from agent.traps import PAGE, TRAP
+from tests.agent.test_full_disk import full
 
 MAPPED = """if True:
     import mmap, os, sys
@@ -68,3 +71,12 @@ def test_a_pipe_of_that_name_is_not_waited_for(pid: int, library: Path, tmp_path
     code = "import sys; from agent import traps; print(traps.find(int(sys.argv[1])))"
     argv = [sys.executable, "-c", code, str(pid)]
     assert subprocess.run(argv, check=True, capture_output=True, text=True, timeout=20).stdout.strip() == "{}"
+
+
+def test_code_is_put_right_also_where_that_cannot_be_noted(pid: int, tmp_path: Path) -> None:
+    target, guard = Who.of(pid), Who.of(os.getpid())
+    assert target
+    assert guard
+    with full():
+        assert Parting(Notes(target, guard, stopped=False), tmp_path / "guard.json").disarm()
+    assert traps.find(pid) == {}

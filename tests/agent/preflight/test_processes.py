@@ -114,6 +114,8 @@ def test_nobody_and_the_process_of_root() -> None:
         status, found = doctor("--pid", str(process.pid), "--debugger", "gdb", by=NOBODY)
         assert status == 1
         assert list(trouble(found["process"]["findings"])) == ["capabilities"]
+        (libc,) = [each["message"] for each in found["process"]["findings"] if each["check"] == "libc"]
+        assert libc == f"not known: what process {process.pid} has mapped cannot be read (Permission denied)"
 
 
 def test_a_user_namespace_below_is_no_obstacle() -> None:
