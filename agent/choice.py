@@ -7,8 +7,9 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from agent import netdiag
-from agent.debuggers import OTHER_NAMES, Debugger
+from agent.debuggers import Debugger
 from agent.process import Process
+from squash.debuggers import proper_name
 from squash.errors import SquashError
 from squash.model import AttachmentSpec, Candidate
 from squash.reasons import Reason
@@ -84,8 +85,7 @@ def pick(
     oldest that `listens`, or else the oldest, or with `only_choice` none: AmbiguousError. Raises SquashError when
     nothing suits.
     """
-    name = spec.debugger or ""
-    name = name if name in debuggers else OTHER_NAMES.get(name, name)
+    name = proper_name(spec.debugger or "", debuggers)
     if name and name not in debuggers:
         known = ", ".join(sorted(debuggers))
         raise SquashError(Reason.UNKNOWN_DEBUGGER, f"debugger {spec.debugger!r} is not one of {known}")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agent.debuggers import OTHER_NAMES, Debugger, choose, installed
+from agent.debuggers import Debugger, choose, installed
 from agent.elf import NotElfError
 from agent.preflight import gather, judge, node
 from agent.preflight.facts import AgentFacts
@@ -16,6 +16,7 @@ from agent.preflight.finding import Finding, Level
 from agent.preflight.run import of_facts
 from agent.process import Process
 from agent.program import Program
+from squash.debuggers import proper_name
 from squash.errors import SettingError, SquashError
 from squash.reasons import Reason
 
@@ -77,7 +78,7 @@ def examine(
 ) -> Report:
     """Raises SettingError for a name or file that cannot be used, SquashError when there is no such process."""
     if name:
-        name = name if name in debuggers else OTHER_NAMES.get(name, name)
+        name = proper_name(name, debuggers)
         if name not in debuggers:
             raise SettingError(f"--debugger {name} is not one of {', '.join(sorted(debuggers))}")
         debuggers = {name: debuggers[name]}

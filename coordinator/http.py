@@ -18,6 +18,7 @@ from squash.calls import ACTOR
 from squash.errors import ApiError
 from squash.model import LONGEST_TEXT, Refusal
 from squash.reasons import Reason
+from squash.unfit import in_words
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -140,10 +141,10 @@ class Body(Generic[T]):
             value = msgspec.json.decode(raw)
             stripped = _strip(value, _NULLABLE_DEPTH)
             if stripped == value:
-                raise ApiError(422, Reason.INVALID, str(first)) from first
+                raise ApiError(422, Reason.INVALID, in_words(first)) from first
             return msgspec.convert(stripped, self._wanted)
         except msgspec.ValidationError as error:
-            raise ApiError(422, Reason.INVALID, str(error)) from error
+            raise ApiError(422, Reason.INVALID, in_words(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _malformed(error) from error
         except RecursionError as error:

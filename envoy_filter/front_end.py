@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from squash.mark import BAGGAGE, MEMBER
-from squash.model import Outcome
+from squash.model import PYTHON_ALONE, Outcome
 from squash.options import Address, setting
 from squash.reasons import Reason
 from squash.result import HEADER, MARK, Result
@@ -22,7 +22,7 @@ from .matching import MUTATION, UNMARKED, but_not, filter_config, marked, noted_
 from .onward import ONWARD
 from .yaml import Commented
 
-ClusterName = Annotated[str, msgspec.Meta(pattern=r"^[!-~]+$", max_length=200)]
+ClusterName = Annotated[str, msgspec.Meta(pattern=r"^[!-~]+$" + PYTHON_ALONE, max_length=200)]
 SIDECAR = "squash_sidecar"
 FILTER = "squash"
 MARGIN = 0.5

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from squash.model import LONGEST_TEXT, Seconds, Struct, Text
+from squash.model import LONGEST_TEXT, PYTHON_ALONE, Seconds, Struct, Text
 
 DAY = 86_400.0
 TOKEN_PREFIX = "squash_"  # noqa: S105 - what tells our tokens from others', not one of them
@@ -25,7 +25,8 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT, pattern=r"^[^\x00-\x20\x7f]+$")]
+SUBJECT_PATTERN = r"^[^\x00-\x20\x7f]+$" + PYTHON_ALONE
+Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT, pattern=SUBJECT_PATTERN)]
 """Who a token stands for: a person, or the name of an agent or of some sidecars."""
 
 

@@ -22,13 +22,21 @@ Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=128)]
 LONGEST_TEXT = 1024
 Text = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
 """Anything a person names: images, process names, nodes."""
+IMAGE_PATTERN = r"^[^\x00-\x1f\x7f]*$" + PYTHON_ALONE
+"""Names of images: whatever a runtime calls them by, but no control characters, which no image that runs has."""
+Image = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT, pattern=IMAGE_PATTERN)]
+MaybeImage = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT, pattern=IMAGE_PATTERN)]
+"""The same where an empty text means none, as first clients say it."""
 Note = Annotated[str, msgspec.Meta(max_length=16384)]
 Pid = Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000)]
 Status5xx = Annotated[int, msgspec.Meta(ge=500, le=599)]
 Threshold = Annotated[float, msgspec.Meta(ge=0.1, le=3_600)]
 """Seconds; Envoy looks at answers from a tenth of a second on."""
-Method = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_-]{0,31}$" + PYTHON_ALONE)]
+METHOD_PATTERN = r"^[A-Z][A-Z0-9_-]{0,31}$" + PYTHON_ALONE
+Method = Annotated[str, msgspec.Meta(pattern=METHOD_PATTERN)]
+PATH_PATTERN = r"^[/*]"
+"""How a pattern of paths begins."""
 
 
 class State(StrEnum):
@@ -181,7 +189,7 @@ class AttachmentSpec(Struct, frozen=True, kw_only=True):
     attachment: dict[str, Any]
     """Belongs to the platform: pod, namespace, container, …"""
     debugger: Text | None = None
-    image: Text | None = None
+    image: MaybeImage | None = None
     images: list[Text] | None = None
     """Other names of the image, such as its digest; written by the coordinator."""
     process_name: Text | None = None
@@ -312,7 +320,7 @@ class AttachmentPatch(Struct, frozen=True, kw_only=True):
 
 
 class RequestSpec(Struct, frozen=True, kw_only=True):
-    image: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
+    image: Image
     debugger: Text
     """The debugger's name; empty leaves the choice to the attachment and the agent."""
     process_name: Text | None = None
@@ -335,7 +343,7 @@ class RequestSpec(Struct, frozen=True, kw_only=True):
     """With the trigger `latency`: seconds from which an answer counts as slow; absent: 1."""
     methods: Annotated[list[Method], msgspec.Meta(min_length=1, max_length=16)] | None = None
     """With a trigger other than the mark: methods of requests that may be held; absent: GET, HEAD and OPTIONS."""
-    path: Annotated[str, msgspec.Meta(pattern=r"^[/*]", max_length=256)] | None = None
+    path: Annotated[str, msgspec.Meta(pattern=PATH_PATTERN, max_length=256)] | None = None
     """With a trigger other than the mark: the path without its query, where `*` stands for any characters."""
     lease: Seconds | None = None
     """Seconds within which it must be renewed, again and again, until the held request may go.

@@ -17,7 +17,7 @@ import msgspec
 
 from squash import images
 from squash.errors import SquashError
-from squash.model import LONGEST_PATH, Method, Name, Seconds, Struct, Text
+from squash.model import IMAGE_PATTERN, LONGEST_PATH, PYTHON_ALONE, Method, Name, Seconds, Struct, Text
 from squash.reasons import Reason
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ _ESCAPED_AT_MOST = 4
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 
 Methods = Annotated[list[Method], msgspec.Meta(min_length=1, max_length=16)]
-Prefix = Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$", max_length=512)]
+PREFIX_PATTERN = r"^/[!-~]*$" + PYTHON_ALONE
+Prefix = Annotated[str, msgspec.Meta(pattern=PREFIX_PATTERN, max_length=512)]
 Uses = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
-Image = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+Image = Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=IMAGE_PATTERN)]
 When = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
 

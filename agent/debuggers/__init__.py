@@ -84,18 +84,6 @@ class Debugger(Protocol):
         """Undoes what an agent that died left behind, from the notes in a target's directory. Never raises."""
 
 
-OTHER_NAMES = {
-    "pdb": "debugpy",
-    "dlv": "delve",
-    "go": "delve",
-    "java": "jdwp",
-    "jdb": "jdwp",
-    "nodejs": "node",
-    "inspector": "node",
-}
-"""What people call a debugger by, where no plug-in has that name: pdb itself needs a terminal inside the process."""
-
-
 def installed() -> dict[str, Debugger]:
     """Every debugger plug-in of this environment, by name."""
     found = (entry.load()() for entry in entry_points(group="squash.debuggers"))

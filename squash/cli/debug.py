@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from squash.cli.front import Config, Front, Json, Server, front
-from squash.cli.parameters import Id, Timeout, duration
+from squash.cli.parameters import POD, Id, Timeout, duration, image_name, whole_place
 from squash.cli.triggers import OfMethod, OfPath, OfStatus, OnTrigger, OverThreshold, terms
 from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, HoldUntil
 
@@ -27,7 +27,9 @@ _Wait = Annotated[
 
 
 def debug_request(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image, as the container names it.")],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", parser=image_name, help="The image, as the container names it.")
+    ],
     debugger: Annotated[
         str,
         typer.Argument(
@@ -71,8 +73,9 @@ def debug_request(
     With --trigger no mark is needed: squashctl debug-request shop/cart --trigger 5xx --status 503 --path '/cart/*'
     """
     with front(server, config, as_json, timeout) as squash:
-        from squash.cli.person import person  # noqa: PLC0415 - slow to import
-        from squash.client import create_request  # noqa: PLC0415 - slow to import
+        from squash.cli.having import check_debugger  # noqa: PLC0415 - slow to import
+        from squash.cli.person import person  # noqa: PLC0415
+        from squash.client import create_request  # noqa: PLC0415
 
         spec = terms(
             image=image,
@@ -87,12 +90,13 @@ def debug_request(
             path=path,
             threshold=threshold,
         )
+        check_debugger(squash, debugger, f"the debugger is to be {debugger!r}")
         made = squash.client.send(create_request(DebugRequest(spec=spec)))
         _show(squash, made, "attached" if wait else None)
 
 
 def debug_container(
-    pod: Annotated[str, typer.Argument(metavar="POD", help="The pod; of a plain process its SQUASH_POD.")],
+    pod: Annotated[str, POD],
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", metavar="NAME", help="The pod's namespace.", show_default=False)
     ] = None,
@@ -102,7 +106,9 @@ def debug_container(
     ] = None,
     image: Annotated[
         str | None,
-        typer.Option(metavar="IMAGE", help="Refuse unless the container runs this image.", show_default=False),
+        typer.Option(
+            metavar="IMAGE", parser=image_name, help="Refuse unless the container runs this image.", show_default=False
+        ),
     ] = None,
     debugger: Annotated[
         str | None,
@@ -116,8 +122,10 @@ def debug_container(
     as_json: Json = False,
 ) -> None:
     """Attach a debugger to a container now, without a marked request."""
+    pod, namespace, container = whole_place(pod, namespace, container)
     with front(server, config, as_json, timeout) as squash:
-        from squash.client import create_attachment  # noqa: PLC0415 - slow to import
+        from squash.cli.having import check_debugger  # noqa: PLC0415 - slow to import
+        from squash.client import create_attachment  # noqa: PLC0415
 
         named = {"pod": pod, "namespace": namespace, "container": container}
         spec = AttachmentSpec(
@@ -126,6 +134,7 @@ def debug_container(
             debugger=debugger,
             process_name=process_name,
         )
+        check_debugger(squash, debugger, f"the debugger is to be {debugger!r}")
         made = squash.client.send(create_attachment(DebugAttachment(spec=spec)))
         _show(squash, made, "attached" if wait else None)
 

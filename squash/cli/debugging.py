@@ -14,7 +14,7 @@ from msgspec import structs
 from squash.cli.connect import address_option, check_listen
 from squash.cli.exits import Exit
 from squash.cli.front import Config, Front, Json, Server, front
-from squash.cli.parameters import duration
+from squash.cli.parameters import POD, duration, image_name, whole_place
 from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, HoldUntil, Metadata, RequestSpec
 from squash.options import Address
 from squash.result import MARK
@@ -145,7 +145,10 @@ Patience = Annotated[
 
 def image(
     image: Annotated[
-        str | None, typer.Argument(metavar="IMAGE", help="The image, as the container names it.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="IMAGE", parser=image_name, help="The image, as the container names it.", show_default=False
+        ),
     ] = None,
     namespace: Namespace = None,
     debugger: Debugger = None,
@@ -224,10 +227,7 @@ def image(
 
 
 def container(
-    pod: Annotated[
-        str | None,
-        typer.Argument(metavar="POD", help="The pod; of a plain process its SQUASH_POD.", show_default=False),
-    ] = None,
+    pod: Annotated[str | None, POD] = None,
     namespace: Namespace = None,
     name: Annotated[
         str | None,
@@ -260,6 +260,8 @@ def container(
     """
     from squash.cli.person import person  # noqa: PLC0415 - slow to import
 
+    if pod:
+        pod, namespace, name = whole_place(pod, namespace, name)
     with front(server, config, as_json) as squash:
         from squash.cli import choosing  # noqa: PLC0415
         from squash.cli.pursuit import LEASE  # noqa: PLC0415
@@ -309,14 +311,17 @@ def _implied(start: With | None) -> str:
 
 
 def _check_start(squash: Front, start: With | None, debugger: str | None) -> None:
-    """Raises SquashError when what is to be started is not installed here, or wants a debugger that no agent has."""
-    from squash.cli.programs import PROGRAMS  # noqa: PLC0415 - slow to import
-    from squash.client import list_agents  # noqa: PLC0415
+    """Raises SquashError when what is to be started is not installed here, or no agent has the debugger it takes."""
+    from squash.cli.having import check_debugger  # noqa: PLC0415 - slow to import
+    from squash.cli.programs import PROGRAMS  # noqa: PLC0415
 
-    if program := PROGRAMS.get(start or ""):
+    program = PROGRAMS.get(start or "")
+    if program:
         program.check()
-        if not debugger:
-            program.check_agents(squash.client.send(list_agents()))
+    if debugger:
+        check_debugger(squash, debugger, f"the debugger is to be {debugger!r}")
+    elif program:
+        check_debugger(squash, program.debugger, f"--with {program.name} needs the debugger {program.debugger}")
 
 
 def _plan(wish: DebugRequest | DebugAttachment, ways: _Ways) -> "Plan":

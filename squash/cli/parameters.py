@@ -13,18 +13,59 @@ from squash.errors import SquashError
 if TYPE_CHECKING:
     from squash.credentials import Credentials
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+_DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)(?:s|\Z))?"
+    r"(?:(\d+(?:\.\d+)?)ms)?",
+    re.ASCII,
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _COMPLETION = 1.0
 """Seconds that the shell's completion may take to ask the coordinator."""
 
 
 def duration(text: str) -> float:
-    """Seconds from `90`, `90s`, `30m`, `1.5h`, `1h30m` or `30d`. Raises typer.BadParameter."""
+    """Seconds from `90`, `90s`, `100ms`, `30m`, `1.5h`, `1h30m` or `30d`. Raises typer.BadParameter."""
     match = _DURATION.fullmatch(text)
     if not text or not match:
-        raise typer.BadParameter(f"{text!r} is no duration, like 90s, 30m, 1h30m or 30d")
-    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return days * 86_400 + hours * 3600 + minutes * 60 + seconds
+        raise typer.BadParameter(f"{text!r} is no duration, like 90s, 100ms, 30m, 1h30m or 30d")
+    days, hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
+    return days * 86_400 + hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+
+
+def image_name(text: str) -> str:
+    """An image, as given. Raises typer.BadParameter for what can be none."""
+    return _name(text, "image")
+
+
+def pod_name(text: str) -> str:
+    """A pod, as given. Raises typer.BadParameter for what can be none."""
+    return _name(text, "pod")
+
+
+def whole_place(pod: str, namespace: str | None, container: str | None) -> tuple[str, str | None, str | None]:
+    """Pod, namespace and container from what was typed: the pod may stand with the others, as lists show a container.
+
+    That is NAMESPACE/POD or NAMESPACE/POD/CONTAINER; the name of no pod has a slash. Raises typer.BadParameter when
+    that cannot be, or a flag says another.
+    """
+    if "/" not in pod:
+        return pod, namespace, container
+    parts = pod.split("/")
+    if len(parts) > 3 or not all(parts):
+        raise typer.BadParameter(f"{pod!r} is no pod: expected POD, NAMESPACE/POD or NAMESPACE/POD/CONTAINER")
+    for flag, given, said in zip(("--namespace", "--container"), (namespace, container), parts[::2], strict=False):
+        if given and given != said:
+            raise typer.BadParameter(f"{pod!r} and {flag} {given} cannot both be: name one of them")
+    return parts[1], parts[0], parts[2] if len(parts) == 3 else container
+
+
+def _name(text: str, what: str) -> str:
+    """What was left empty, such as by a variable of a script that is not set, must not count as not given."""
+    if not text.strip():
+        raise typer.BadParameter(f"{text!r} is no {what}")
+    if _CONTROL.search(text):
+        raise typer.BadParameter(f"{text!r} is no {what}: control characters are in it")
+    return text
 
 
 def age(seconds: float) -> str:
@@ -67,6 +108,12 @@ Id = Annotated[
         show_default=False,
     ),
 ]
+POD = typer.Argument(
+    metavar="POD",
+    parser=pod_name,
+    help="The pod, or NAMESPACE/POD as lists show it; of a plain process its SQUASH_POD.",
+    show_default=False,
+)
 Timeout = Annotated[
     float | None,
     typer.Option(

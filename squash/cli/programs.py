@@ -8,7 +8,6 @@ from pathlib import Path
 
 from squash.cli.editors import Place, configurations, gdb_commands, jdb_connector, nvim_lua, speaking
 from squash.errors import SettingError, SquashError
-from squash.model import Agent
 from squash.reasons import Reason
 
 
@@ -27,16 +26,6 @@ class Program:
         """Raises SquashError when it is not installed here."""
         if shutil.which(self.name) is None:
             raise SquashError(Reason.PROGRAM_MISSING, f"{self.name} is not on your PATH: {self.install}")
-
-    def check_agents(self, agents: list[Agent]) -> None:
-        """Raises SquashError when those agents that are there, and tell, lack the debugger that this one needs."""
-        known = {name for agent in agents if not agent.lost for name in agent.debuggers}
-        if self.debugger and known and self.debugger not in known:
-            raise SquashError(
-                Reason.UNKNOWN_DEBUGGER,
-                f"--with {self.name} needs the debugger {self.debugger}, and no agent has it: "
-                f"they have {', '.join(sorted(known))}",
-            )
 
     def check_speaks(self, place: Place) -> None:
         """Raises SettingError when it does not speak the debug server's protocol."""

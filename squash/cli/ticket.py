@@ -9,7 +9,7 @@ import typer
 
 from squash.cli.exits import Exit
 from squash.cli.front import Config, Front, Json, Server, front
-from squash.cli.parameters import age, duration
+from squash.cli.parameters import age, duration, image_name
 from squash.errors import SettingError
 from squash.reasons import Reason
 
@@ -29,7 +29,9 @@ app = typer.Typer(
     "- `squashctl ticket create --image demo/pricing --request 5f3c --uses 10 --json`"
 )
 def create(
-    image: Annotated[str, typer.Option("--image", metavar="IMAGE", help="The image that it is for.")],
+    image: Annotated[
+        str, typer.Option("--image", metavar="IMAGE", parser=image_name, help="The image that it is for.")
+    ],
     ttl: Annotated[
         float | None,
         typer.Option(
@@ -144,11 +146,12 @@ def _issue(squash: Front, wish: dict[str, Any]) -> None:
 
     from squash.calls import create_ticket  # noqa: PLC0415
     from squash.ticket import TicketWish  # noqa: PLC0415
+    from squash.unfit import in_words  # noqa: PLC0415
 
     try:
         asked = msgspec.convert(wish, TicketWish)
     except msgspec.ValidationError as error:
-        raise SettingError(f"no such ticket can be made: {error}") from error
+        raise SettingError(f"no such ticket can be made: {in_words(error)}") from error
     issued = squash.client.send(create_ticket(asked))
     if squash.output.as_json:
         squash.output.document(issued)

@@ -8,6 +8,7 @@ import typer
 from squash.cli.parameters import duration
 from squash.model import AttachmentSpec, RequestSpec, Trigger
 from squash.trigger import SAFE, SLOW, problem
+from squash.unfit import in_words
 
 OnTrigger = Annotated[
     Trigger | None,
@@ -66,7 +67,7 @@ def terms(**given: Any) -> RequestSpec:
     try:
         spec = msgspec.convert(said, RequestSpec)
     except msgspec.ValidationError as error:
-        raise typer.BadParameter(f"no such debug request can be made: {error}") from error
+        raise typer.BadParameter(f"no such debug request can be made: {in_words(error)}") from error
     if wrong := problem(spec):
         raise typer.BadParameter(wrong.replace("spec.", ""))
     return spec

@@ -91,13 +91,29 @@ def test_names_that_cannot_be(shared: Coordinator, pod: str, name: str) -> None:
 
 
 def test_text_of_any_script_comes_back_as_it_went(shared: Coordinator, pod: str) -> None:
-    text = 'ü 💥 \u202e "\\ \x01 \n </script>'
+    printed = 'ü 💥 \u202e "\\ </script>'
+    text = f"{printed}\x01 \n"
     name = shared.attached(pod, process_name=text)
     assert shared.http.get(f"{ATTACHMENTS}/{name}").json()["spec"]["process_name"] == text
-    image = f"{text}/{pod}"
+    image = f"{printed}/{pod}"
     wish = shared.wish(image)
     assert shared.http.get(f"{REQUESTS}/{wish}").json()["spec"]["image"] == image
     assert all(line.startswith("20") for line in shared.log.splitlines()), "one event a line"
+
+
+@pytest.mark.parametrize("image", ["demo/x\n", "a\x00b", "\x1b[2J", "\x7f", "a\tb"])
+def test_images_that_cannot_be(shared: Coordinator, pod: str, image: str) -> None:
+    said = "Expected an image without control characters in its name - at `$.spec.image`"
+    wish = {"spec": {"image": image, "debugger": ""}}
+    assert refused(shared.http.post(REQUESTS, json=wish), 422, "invalid") == said
+    assert refused(shared.attach(pod, image=image), 422, "invalid") == said
+    ticket = shared.http.post(f"{API}/ticket", json={"image": image, "owner": "ann"})
+    assert refused(ticket, 422, "invalid") == said.replace("spec.", "")
+
+
+def test_a_line_feed_at_the_end_is_seen(shared: Coordinator) -> None:
+    prefix = shared.http.post(f"{API}/ticket", json={"image": "i", "owner": "ann", "path_prefix": "/cart\n"})
+    assert "the beginning of a path" in refused(prefix, 422, "invalid")
 
 
 def test_oversized_bodies(shared: Coordinator) -> None:

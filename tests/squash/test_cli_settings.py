@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import typer
 
 from squash.cli.exits import Exit, exit_of
 from squash.cli.parameters import age, duration
@@ -264,10 +265,19 @@ def test_help_needs_no_client() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("30m", 1800), ("1.5h", 5400), ("1h30m", 5400), ("0", 0), ("0.5", 0.5)],
+    [
+        *(("90", 90), ("90s", 90), ("30m", 1800), ("1.5h", 5400), ("1h30m", 5400), ("0", 0), ("0.5", 0.5)),
+        *(("100ms", 0.1), ("5100ms", 5.1), ("1s500ms", 1.5), ("1m30", 90), ("2d", 172_800)),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "ms", "1ms5s", "5 s", "1.s", "-1", "5s\n", "90sec", "1e3", "٣s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="is no duration"):
+        duration(text)
 
 
 @pytest.mark.parametrize(

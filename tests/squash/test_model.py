@@ -91,6 +91,8 @@ def test_names_that_are_none(name: str) -> None:
         {"image": "", "debugger": "d"},
         {"image": None, "debugger": "d"},
         {"image": "i" * 1025, "debugger": ""},
+        {"image": "demo/x\n", "debugger": ""},
+        {"image": "demo/\x1b[2J", "debugger": ""},
         {"image": "i", "debugger": "", "ttl": 0},
         {"image": "i", "debugger": "", "ttl": -1},
         {"image": "i", "debugger": "", "ttl": "1"},
@@ -121,11 +123,12 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
+IMAGES = st.none() | st.from_regex(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,20}", fullmatch=True)
 SPECS = st.builds(
     AttachmentSpec,
     attachment=st.dictionaries(st.text(max_size=5), JSON, max_size=3),
     debugger=TEXTS,
-    image=TEXTS,
+    image=IMAGES,
     process_name=TEXTS,
     node=TEXTS,
     match_request=st.none() | st.booleans(),
