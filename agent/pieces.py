@@ -20,8 +20,8 @@ FURTHEST = (1 << 63) - 1
 def opened(path: Path) -> Iterator[int]:
     """A descriptor of a regular file. Raises OSError.
 
-    Below /proc/PID/root no link is followed: what a process has mapped has a name without any, and a link that is there
-    now would lead to the agent's own files.
+    Below /proc/PID/root and /proc/PID/cwd no link is followed: what a process has mapped has a name without any, and a
+    link that is there now would lead to the agent's own files.
     """
     with _place(path) as place:
         # Before it is opened, which is waited for where it is a pipe, and may do something where it is a device.
@@ -38,7 +38,7 @@ def opened(path: Path) -> Iterator[int]:
 def _place(path: Path) -> Iterator[int]:
     """A descriptor that tells of what is there, and opens nothing (O_PATH)."""
     with contextlib.ExitStack() as stack:
-        if path.parts[:2] == ("/", "proc") and path.parts[3:4] == ("root",):
+        if path.parts[:2] == ("/", "proc") and path.parts[3:4] in (("root",), ("cwd",)):
             root = os.open(Path(*path.parts[:4]), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, root)
             try:
