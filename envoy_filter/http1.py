@@ -6,13 +6,14 @@ of its time for a call, which is what a thousand holds at once wait for.
 
 import asyncio
 from typing import Any, TypeVar, cast
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode
 
 import httptools
 
+from squash import server_url
 from squash.calls import Call, decode
 from squash.credentials import Credentials, anonymous
-from squash.errors import SettingError, UnreachableError
+from squash.errors import UnreachableError
 
 T = TypeVar("T")
 LARGEST = 64 * 2**20
@@ -159,12 +160,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _split(url: str) -> SplitResult:
-    expected = "expected http://HOST:PORT or https://HOST:PORT"
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        raise SettingError(f"server_url = {url!r} cannot be used: {error}; {expected}") from error
-    if not usable or parts.query or parts.fragment or "@" in parts.netloc or not url.isascii():
-        raise SettingError(f"server_url = {url!r} cannot be used: {expected}")
+    parts = server_url.split(url)
+    if parts.query or parts.fragment or "@" in parts.netloc or not url.isascii():
+        raise server_url.unusable(url)
     return parts

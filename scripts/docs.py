@@ -26,7 +26,8 @@ _SETTINGS = f"""# Settings
 A flag wins over the environment, the environment over the file. The file is TOML with one table a program, named with
 `--config FILE` or `SQUASH_CONFIG`; squashctl also reads `$XDG_CONFIG_HOME/squash/squash.toml`
 (`~/.config/squash/squash.toml`). A value that cannot be used ends the program with status 2 and a line that names the
-key, the value and where it came from.
+key, the value and where it came from, and so does a key or a table that there is none of. A variable of the environment
+that seems to be misspelt is a warning on stderr.
 
 ```toml
 [agent]

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from squash import server_url
 from squash.calls import (
     ACTOR,
     BASE,
@@ -42,7 +43,7 @@ from squash.calls import (
     renew_request,
 )
 from squash.credentials import Credentials, anonymous
-from squash.errors import SettingError, UnreachableError
+from squash.errors import UnreachableError
 
 __all__ = [
     "BASE",
@@ -87,8 +88,7 @@ class _Transport:
         self._actor = {ACTOR: actor} if actor else {}
         self.url = url.rstrip("/")
         self._timeout = timeout
-        if not self.url.startswith(("http://", "https://")):
-            raise SettingError(f"server_url = {url!r} cannot be used: expected http://HOST:PORT or https://HOST:PORT")
+        _check(url)
         self.credentials = credentials or anonymous(url)
 
     def _arguments(self, call: Call[Any]) -> dict[str, Any]:
@@ -109,6 +109,15 @@ class _Transport:
 
     def _decode(self, call: Call[T], answer: httpx.Response) -> T:
         return decode(call, self.url, answer.status_code, answer.content)
+
+
+def _check(url: str) -> None:
+    """Raises SettingError for what can be no URL of a coordinator."""
+    server_url.split(url)
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise server_url.unusable(url, str(error)) from error
 
 
 class Client(_Transport):

@@ -20,9 +20,12 @@ import msgspec
 
 from squash import __version__
 from squash.errors import SettingError
+from squash.expected import expected
 from squash.secret import Secret
 
 T = TypeVar("T")
+PROGRAMS = ("coordinator", "agent", "sidecar", "squashctl")
+"""Those that have settings, as their tables in the file are called."""
 
 
 class Address(NamedTuple):
@@ -133,11 +136,19 @@ def settle(
 
 
 def load_or_exit(cls: type[T], program: str, description: str, argv: Sequence[str] | None = None) -> T:
-    """`load` for the `main` of a program: a bad setting is one line on stderr and exit status 2."""
+    """`load` for the `main` of a program: a bad setting is one line on stderr and exit status 2.
+
+    A variable of the environment that seems to be misspelt is a line, too.
+    """
+    from squash.misspelt import doubts  # noqa: PLC0415 - it knows all settings, which are made with this module
+
     try:
-        return load(cls, program, description, argv)
+        settings = load(cls, program, description, argv)
     except SettingError as error:
         die(program, error, 2)
+    for line in doubts(os.environ):
+        sys.stderr.write(f"squash-{program}: {line}\n")
+    return settings
 
 
 def die(program: str, error: Exception, status: int) -> NoReturn:
@@ -147,13 +158,18 @@ def die(program: str, error: Exception, status: int) -> NoReturn:
 
 
 def read_file(path: Path, program: str, known: set[str]) -> dict[str, Any]:
-    """The program's table of a TOML file; a key it does not know is refused by name."""
+    """The program's table of a TOML file; a key that it does not know, or a table of no program, is refused by name."""
     try:
-        table = tomllib.loads(path.read_text()).get(program, {})
+        tables = tomllib.loads(path.read_text())
     except OSError as error:
         raise SettingError(f"config: cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"config: {path} is not TOML: {error}") from error
+    for name in tables:
+        if name not in (*PROGRAMS, program):
+            known_tables = ", ".join(f"[{each}]" for each in PROGRAMS)
+            raise SettingError(f"{name} in {path} is no table of settings; known are {known_tables}")
+    table = tables.get(program, {})
     if not isinstance(table, dict):
         raise SettingError(f"{program} in {path} is {table!r}, expected a table [{program}]")
     for key in table:
@@ -174,7 +190,7 @@ def convert(raw: Any, wanted: Any, key: str, source: str) -> Any:
             return Address.parse(str(raw))
         return msgspec.convert(raw, wanted, strict=False, dec_hook=_decode)
     except (ValueError, msgspec.ValidationError) as error:
-        raise SettingError(f"{key} = {raw!r} (from {source}) cannot be used: {error}") from error
+        raise SettingError(f"{key} = {raw!r} (from {source}) cannot be used: {expected(wanted) or error}") from error
 
 
 def _secret(raw: Any, key: str, source: str) -> Secret:

@@ -4,12 +4,12 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from squash import __version__
+from squash import __version__, server_url
 from squash.access import IssuedToken
 from squash.calls import tunnel_token
 from squash.client import AsyncClient
 from squash.credentials import Credentials, anonymous
-from squash.errors import ApiError, SettingError, UnreachableError
+from squash.errors import ApiError, UnreachableError
 from squash.model import Refusal
 from squash.reasons import Reason
 from squash.secret import Secret
@@ -28,8 +28,7 @@ async def dial(
 
     A `token` for this connection alone goes instead of that of the credentials.
     """
-    if not url.startswith(("http://", "https://")):
-        raise SettingError(f"server_url = {url!r} cannot be used: expected http://HOST:PORT or https://HOST:PORT")
+    server_url.split(url)
     credentials = credentials or anonymous(url)
     bearer = {"authorization": f"Bearer {token.reveal()}"} if token else credentials.headers()
     where = "ws" + url.rstrip("/").removeprefix("http") + path

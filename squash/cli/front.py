@@ -11,6 +11,7 @@ import typer
 from squash.cli.exits import Exit, exit_of
 from squash.cli.output import Output
 from squash.errors import SquashError
+from squash.misspelt import doubts
 from squash.options import settle
 from squash.settings import SquashctlSettings, config_home
 
@@ -66,6 +67,8 @@ def front(server: str | None, config: Path | None, as_json: bool, timeout: float
     output = Output(as_json)
     try:
         settings = read_settings(server, config, timeout)
+        for line in doubts(os.environ):
+            output.note(f"{PROGRAM}: {line}")
         # Imported here: it takes longer than everything that `--help` needs.
         from squash.cli.person import person  # noqa: PLC0415
         from squash.client import Client  # noqa: PLC0415

@@ -58,6 +58,12 @@ def test_the_home_stands_in_for_xdg(alone: Ctl, tmp_path: Path) -> None:
     ("argv", "said"),
     [
         (("list", "--server", "ftp://x"), "server_url = 'ftp://x' cannot be used"),
+        (("list", "--server", "http://"), "server_url = 'http://' cannot be used: expected http://HOST:PORT"),
+        (("list", "--server", "http://h:99999"), "server_url = 'http://h:99999' cannot be used: Port out of range"),
+        (("list", "--server", "http://h:port"), "server_url = 'http://h:port' cannot be used"),
+        (("list", "--server", "http://[::1"), "server_url = 'http://[::1' cannot be used: Invalid IPv6 URL"),
+        (("list", "--server", "http://a b:1"), "server_url = 'http://a b:1' cannot be used"),
+        (("list", "--server", "http://a..b:1"), "server_url = 'http://a..b:1' cannot be used"),
         (("list", "--config", "/nowhere.toml"), "cannot read /nowhere.toml"),
         (("list", "requests", "--state", "none"), "--state"),
         (("list", "--state", "nonsense"), "nonsense"),
@@ -91,6 +97,7 @@ def test_a_bad_file_is_named(alone: Ctl, tmp_path: Path) -> None:
     for text, said in (
         ("[squashctl", "is not TOML"),
         ("[squashctl]\nserver = 1", "squashctl.server"),
+        ('[squashclt]\nserver_url = "http://x"', "squashclt in"),
         ("\xff", "TOML"),
     ):
         file.write_bytes(text.encode("latin-1"))
@@ -98,6 +105,16 @@ def test_a_bad_file_is_named(alone: Ctl, tmp_path: Path) -> None:
         assert done.returncode == 2
         assert said in done.stderr
         assert str(file) in done.stderr
+
+
+def test_a_misspelt_variable_is_a_warning(alone: Ctl) -> None:
+    done = alone("version", env={"SQUASH_SERVERURL": "http://x"})
+    first, *_ = done.stderr.splitlines()
+    assert first == (
+        "squashctl: the environment variable SQUASH_SERVERURL is not known and has no effect; "
+        "did you mean SQUASH_SERVER_URL?"
+    )
+    assert len(alone("version", "--json", env={"SQUASH_SERVERURL": "http://x"}).stderr.splitlines()) == 1
 
 
 def test_unreachable(alone: Ctl) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,11 @@ from squash.secret import Secret
 from squash.settings import Count, Positive
 
 
+class Crust(StrEnum):
+    THIN = "thin"
+    THICK = "thick"
+
+
 @dataclass(frozen=True)
 class Oven:
     listen: Address = setting(Address("127.0.0.1", 80), "where it is")
@@ -23,6 +29,7 @@ class Oven:
     trays: Count = setting(2, "how many")
     names: tuple[str, ...] = setting(("a", "b"), "whose")
     mode: Literal["fan", "grill"] = setting("fan", "how", env="OVEN_MODE")
+    crust: Crust | None = setting(None, "of what is in it")
     book: Path = setting(Path("/tmp/book"), "what from", stated="a book")  # noqa: S108 - never opened
 
 
@@ -53,7 +60,7 @@ def test_defaults() -> None:
 
 def test_flag_over_environment_over_file(tmp_path: Path) -> None:
     file = tmp_path / "squash.toml"
-    file.write_text('[oven]\nheat = 100\ntrays = 5\nnames = ["x"]\nmode = "grill"\n[other]\nx = 1\n')
+    file.write_text('[oven]\nheat = 100\ntrays = 5\nnames = ["x"]\nmode = "grill"\n[agent]\nx = 1\n')
     oven = read("--config", str(file), "--heat", "250.5", SQUASH_OVEN_TRAYS="4", SQUASH_OVEN_HEAT="1")
     assert oven == Oven(heat=250.5, trays=4, names=("x",), mode="grill")
     assert read(SQUASH_CONFIG=str(file)).trays == 5
@@ -69,13 +76,14 @@ def test_every_kind_of_value() -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (("--heat", "hot"), "heat = 'hot' (from --heat) cannot be used"),
+        (("--heat", "hot"), "heat = 'hot' (from --heat) cannot be used: expected a number above 0, at most 86400"),
         (("--heat", "0"), "heat = '0' (from --heat) cannot be used"),
         (("--heat", "nan"), "heat = 'nan' (from --heat) cannot be used"),
         (("--heat", "1e9"), "heat = '1e9'"),
-        (("--trays", "1.5"), "trays = '1.5'"),
+        (("--trays", "1.5"), "trays = '1.5' (from --trays) cannot be used: expected a whole number from 1 to 1000000"),
         (("--trays", "0"), "trays = '0'"),
-        (("--mode", "boil"), "mode = 'boil'"),
+        (("--mode", "boil"), "mode = 'boil' (from --mode) cannot be used: expected one of fan, grill"),
+        (("--crust", "burnt"), "crust = 'burnt' (from --crust) cannot be used: expected one of thin, thick"),
         (("--listen", "80"), "expected HOST:PORT"),
     ],
 )
@@ -92,7 +100,9 @@ def test_a_bad_variable_and_a_bad_line_are_named(tmp_path: Path) -> None:
     for text, said in (
         ("[oven]\ntrays = -1", f"trays = -1 (from {file})"),
         ("[oven]\nnames = 3", "names = 3"),
-        ("[oven]\nheats = 1", f"oven.heats in {file} is no setting; known are book, heat"),
+        ("[oven]\nheats = 1", f"oven.heats in {file} is no setting; known are book, crust, heat"),
+        ("[overn]\nheat = 1", f"overn in {file} is no table of settings; known are [coordinator], [agent], [sidecar],"),
+        ('heat = 1\n[oven]\nmode = "fan"', f"heat in {file} is no table of settings"),
         ("oven = 1", "expected a table [oven]"),
         ("[oven", "is not TOML"),
     ):
@@ -142,6 +152,18 @@ def test_a_program_ends_with_one_line(capsys: pytest.CaptureFixture[str]) -> Non
     said = capsys.readouterr().err
     assert said.startswith("squash-oven: heat = 'hot' (from --heat) cannot be used")
     assert said.count("\n") == 1
+
+
+def test_a_program_warns_of_a_variable_that_is_misspelt(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUASH_SERVER", "http://x")
+    load_or_exit(Oven, "oven", "Bakes.", [])
+    said = capsys.readouterr().err
+    assert said == (
+        "squash-oven: the environment variable SQUASH_SERVER is not known and has no effect; "
+        "did you mean SQUASH_SERVER_URL?\n"
+    )
 
 
 def test_a_default_of_this_machine_is_stated_otherwise_in_the_docs() -> None:
@@ -212,5 +234,7 @@ def test_switch_needs_no_value() -> None:
     assert load(Vault, "vault", "Keeps.", ("--locked",), {}).locked
     assert not load(Vault, "vault", "Keeps.", ("--locked", "false"), {"SQUASH_VAULT_LOCKED": "true"}).locked
     assert load(Vault, "vault", "Keeps.", (), {"SQUASH_VAULT_LOCKED": "true"}).locked
-    with pytest.raises(SettingError, match="locked = 'perhaps'"):
+    with pytest.raises(
+        SettingError, match=r"locked = 'perhaps' .from --locked. cannot be used: expected true or false"
+    ):
         load(Vault, "vault", "Keeps.", ("--locked", "perhaps"), {})
