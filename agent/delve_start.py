@@ -1,15 +1,16 @@
 """Starting delve: the first thing in the life of its guard, which loads what it needs for the rest meanwhile.
 
-Arguments: the pid, the path for the notes, the program delve, the way it listens, a JSON list of addresses where there
-are traps already; then names of terms. So little is
-imported because every millisecond here is one that a developer waits. But from the moment that delve may touch the
-process there are notes (agent.rescue), for the case that this process is killed.
+Arguments: the pid and the path for the notes. Summons (agent.summons): the program delve, the way it listens, a JSON
+list of addresses where there are traps already; then names of terms. So little is imported because every millisecond
+here is one that a developer waits. But from the moment that delve may touch the process there are notes (agent.rescue),
+for the case that this process is killed.
 """
 
 import ctypes
 import os
 import sys
 
+from agent.summons import awaited
 from agent.taskstat import START_TIME, fields, stopped
 
 UNIX, NETWORK = "unix", "network"
@@ -30,7 +31,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def main() -> None:
     # What ends a service must not come between it and a release. The signal module takes longer to load.
     _signals(_IGNORE)
-    pid, notes, delve, way, others, *_ = sys.argv[1:]
+    pid, notes = sys.argv[1:]
+    delve, way, others, *_ = awaited()
     child, said, noted = spawn(delve, int(pid), notes, way, others)
 
     from pathlib import Path  # noqa: PLC0415 - delve starts meanwhile
@@ -45,10 +47,10 @@ def spawn(delve: str, pid: int, notes: str, way: str, others: str) -> tuple[int,
     """Starts it; its pid, a descriptor of all that it says, and one that ends when its notes are written, or it did."""
     ours, theirs = os.pipe()
     noted, noting = os.pipe()
-    directory = os.path.dirname(notes)  # noqa: PTH120 - pathlib takes longer to load than delve to start
+    directory = os.path.dirname(notes)
     door = f"{directory}/{SOCKET}"
     if os.path.lexists(door):
-        os.unlink(door)  # noqa: PTH108 - as above
+        os.unlink(door)
     listen = f"unix:{door}" if way == UNIX else f"127.0.0.1:{PORT}"
     # Not continuing by itself: a fast client would race with it. Versions that it does not know mostly work.
     options = ["--headless", "--api-version=2", "--check-go-version=false", f"--listen={listen}"]
@@ -97,9 +99,9 @@ def _note(path: str, pid: int, guard: int, before: bool, others: str) -> None:
     rest = (
         f'"stopped": {str(before).lower()}, "originals": {{}}, "multiprocess": false, "points": [], "others": {others}'
     )
-    with open(f"{path}.new", "w") as file:  # noqa: PTH123 - as above
+    with open(f"{path}.new", "w") as file:
         file.write(f"{{{parties}, {rest}}}")
-    os.replace(f"{path}.new", path)  # noqa: PTH105 - as above
+    os.replace(f"{path}.new", path)
 
 
 def _own_network(libc: ctypes.CDLL) -> None:

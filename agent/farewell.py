@@ -10,10 +10,9 @@ import os
 import select
 import signal
 import time
-from pathlib import Path
 
 from agent import rescue, rsp
-from agent.rescue import Notes, Who
+from agent.rescue import Notes, StrPath, Who, beside
 
 OURS = (2, 5, 17)
 """Signals, as gdb counts them (SIGINT, SIGTRAP, SIGSTOP), that debugging sends: they are not for the process."""
@@ -57,14 +56,17 @@ class Channel:
 class Peer:
     """Whom gdbserver talks to."""
 
-    def __init__(self, notes: Notes, path: Path) -> None:
-        """`path` is the file of the notes; the pipes lie beside it. gdbserver must run."""
+    def __init__(self, notes: Notes, path: StrPath, heard: int | None = None) -> None:
+        """`path` is the file of the notes; the pipes lie beside it. gdbserver must run.
+
+        `heard` is one of them, open for reading since before it ran: or else nothing would tell of an early end.
+        """
         self._notes, self._path = notes, path
         self._talk = rsp.Conversation(notes.target.pid)
         self._from_server = rsp.Splitter()
         self._interrupting = False
-        heard = os.open(path.with_name("out"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._server = Channel(heard, os.open(path.with_name("in"), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+        heard = listen(path) if heard is None else heard
+        self._server = Channel(heard, os.open(beside(path, "in"), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
 
     def close(self) -> None:
         os.close(self._server.reading)
@@ -180,7 +182,11 @@ class Peer:
         raise LostError("gdbserver ended")
 
 
-def succeed(path: Path, limit: float) -> bool:
+def listen(path: StrPath) -> int:
+    return os.open(beside(path, "out"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def succeed(path: StrPath, limit: float) -> bool:
     """Ends what a killed guard left, by its notes; whether the process is free. Blocks, about `limit` seconds at most.
 
     Only one may do so at a time.
@@ -204,7 +210,8 @@ def succeed(path: Path, limit: float) -> bool:
     return free
 
 
-def forget(path: Path) -> None:
+def forget(path: StrPath) -> None:
     """Removes the notes and the pipes."""
-    for name in (path, path.with_name("in"), path.with_name("out")):
-        name.unlink(missing_ok=True)
+    for name in (path, beside(path, "in"), beside(path, "out")):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)

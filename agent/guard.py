@@ -5,8 +5,9 @@ The guard passes bytes on and follows the protocol. When the agent's end closes,
 process, removes the breakpoints and detaches, as a good client would, within LIMIT; failing that it rescues
 (agent.rescue). What a rescue needs stands in the notes, for the case that the guard itself is killed.
 
-Run with standard input a socket to the client; says on standard error `attached`, or why not, and at the end what
-went wrong if something did. Imports the standard library only, to start fast and anywhere.
+Run with standard input a socket to the client, on which its summons come first (agent.summons). Says on standard error
+`attached`, or why not, and at the end what went wrong if something did. Imports the standard library only, to start
+fast and anywhere.
 """
 
 import contextlib
@@ -15,11 +16,11 @@ import select
 import signal
 import sys
 import time
-from pathlib import Path
 
 from agent import rescue, rsp, verdicts
-from agent.farewell import Channel, LostError, Peer, forget
-from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, Who, outlive, say
+from agent.farewell import Channel, LostError, Peer, forget, listen
+from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, Who, beside, outlive, say
+from agent.summons import awaited
 from agent.taskstat import stopped
 from agent.terms import Terms
 from agent.verdicts import Action, Verdict
@@ -31,14 +32,16 @@ BACKLOG = 262_144
 
 
 class Guard(Peer):
-    def __init__(self, pid: int, path: Path, gdbserver: str, terms: Terms) -> None:
+    def __init__(self, pid: int, path: str, gdbserver: str, terms: Terms) -> None:
         target, guard = Who.of(pid), Who.of(os.getpid())
         if target is None or guard is None:
             raise LostError(f"process {pid} is gone")
         notes = Notes(target, guard, stopped(pid))
         notes.save(path)
+        make_pipes(path)
+        heard = listen(path)
         server, words = spawn(gdbserver, pid, path)
-        super().__init__(notes._replace(server=server), path)
+        super().__init__(notes._replace(server=server), path, heard)
         self._notes.save(path)
         self._terms = terms
         self._stderr = Channel(words, words)
@@ -231,15 +234,24 @@ class Guard(Peer):
             self._note(points=points, multiprocess=multiprocess, originals=originals)
 
 
-def spawn(gdbserver: str, pid: int, path: Path) -> tuple[Who, int]:
-    """Starts it between two new named pipes beside `path`; itself, and the descriptor of what it says on stderr."""
-    pipes = [path.with_name("in"), path.with_name("out")]
-    for pipe in pipes:
-        pipe.unlink(missing_ok=True)
+PIPES = ("in", "out")
+
+
+def make_pipes(path: str) -> None:
+    """Two new named pipes beside `path`."""
+    for name in PIPES:
+        pipe = beside(path, name)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(pipe)
         os.mkfifo(pipe, 0o600)
+
+
+def spawn(gdbserver: str, pid: int, path: str) -> tuple[Who, int]:
+    """Starts it between the named pipes; itself, and the descriptor of what it says on stderr."""
+    pipes = [beside(path, name) for name in PIPES]
     ours, theirs = os.pipe()
     # Open for both directions: nobody who dies makes an end of file for gdbserver, or a broken pipe.
-    opened = [(os.POSIX_SPAWN_OPEN, number, os.fspath(pipe), os.O_RDWR, 0) for number, pipe in enumerate(pipes)]
+    opened = [(os.POSIX_SPAWN_OPEN, number, pipe, os.O_RDWR, 0) for number, pipe in enumerate(pipes)]
     arguments = [gdbserver, "--attach", "-", str(pid)]
     actions = [*opened, (os.POSIX_SPAWN_DUP2, theirs, 2)]
     server = os.posix_spawnp(gdbserver, arguments, os.environ, file_actions=actions)
@@ -248,11 +260,12 @@ def spawn(gdbserver: str, pid: int, path: Path) -> tuple[Who, int]:
 
 
 def main() -> None:
-    """Arguments: the pid, the path for the notes, the gdbserver program, the names of the terms that hold."""
+    """Arguments: the pid and the path for the notes. Summons: the gdbserver program, the names of terms that hold."""
     outlive()
-    pid, notes, gdbserver, *terms = sys.argv[1:]
+    pid, notes = sys.argv[1:]
+    gdbserver, *terms = awaited()
     try:
-        guard = Guard(int(pid), Path(notes), gdbserver, Terms(**dict.fromkeys(terms, True)))
+        guard = Guard(int(pid), notes, gdbserver, Terms(**dict.fromkeys(terms, True)))
     except (LostError, OSError) as error:
         say(str(error))
         sys.exit(REFUSED)

@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 from agent.rsp import Point
@@ -27,6 +26,9 @@ COLLECT = 0.02
 ORDERLY, RESCUED, REFUSED, STUCK = 0, 3, 4, 5
 """Exit status of a guard: detached in good order; freed without the debugger's help; never attached; perhaps not free.
 """
+
+
+StrPath = str | os.PathLike[str]
 
 
 class Who(NamedTuple):
@@ -69,19 +71,21 @@ class Notes(NamedTuple):
     others: tuple[int, ...] = ()
     """Where there were traps before the debugger came: somebody else's, like those of the kernel's uprobes."""
 
-    def save(self, path: Path) -> None:
+    def save(self, path: StrPath) -> None:
         """Atomically. Does nothing when the directory is gone: then nobody looks for notes any more."""
         originals = {hex(address): original.hex() for address, original in self.originals.items()}
-        fresh = path.with_suffix(".new")
+        fresh = beside(path, f"{os.path.basename(path)}.new")
         with contextlib.suppress(FileNotFoundError):
-            fresh.write_text(json.dumps(self._replace(originals=originals)._asdict()))  # type: ignore[arg-type]
-            fresh.replace(path)
+            with open(fresh, "w") as file:
+                json.dump(self._replace(originals=originals)._asdict(), file)  # type: ignore[arg-type]
+            os.replace(fresh, path)
 
     @classmethod
-    def load(cls, path: Path) -> "Notes | None":
+    def load(cls, path: StrPath) -> "Notes | None":
         """None when there are none that can be read."""
         try:
-            raw = json.loads(path.read_text())
+            with open(path) as file:
+                raw = json.load(file)
             return cls(
                 target=Who(*raw["target"]),
                 guard=Who(*raw["guard"]),
@@ -202,6 +206,11 @@ def settle(notes: Notes, limit: float) -> bool:
     return True
 
 
+def beside(path: StrPath, name: str) -> str:
+    """The path of that name in the same directory."""
+    return os.path.join(os.path.dirname(path), name)
+
+
 def halted(pid: int) -> bool:
     """Whether a tracer has stopped every thread (state t)."""
     return all(state in "tZX" for state in states(pid))
@@ -210,7 +219,8 @@ def halted(pid: int) -> bool:
 def tracer(pid: int) -> int:
     """Pid of whoever traces the process, 0 for nobody or when it is gone."""
     try:
-        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+        with open(f"/proc/{pid}/status", errors="replace") as file:
+            text = file.read()
     except OSError:
         return 0
     return int(text.partition("TracerPid:")[2].split(None, 1)[0])

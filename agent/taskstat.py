@@ -9,7 +9,7 @@ STATE, START_TIME = 0, 19
 def fields(path: str) -> list[str]:
     """The fields of a stat file from the state on; empty when the process is gone."""
     try:
-        with open(path, errors="replace") as file:  # noqa: PTH123 - pathlib takes longer to load than this to run
+        with open(path, errors="replace") as file:
             text = file.read()
     except OSError:
         return []
@@ -19,7 +19,7 @@ def fields(path: str) -> list[str]:
 def states(pid: int) -> list[str]:
     """The state of each thread that there is."""
     try:
-        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - as in fields
+        threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
     stats = (fields(f"/proc/{pid}/task/{thread}/stat") for thread in threads)

@@ -139,7 +139,10 @@ class GoService:
         return next(pid for pid in self.debuggers() if "agent.delve_start" in _words(pid))
 
     def delve(self) -> int:
-        return next(pid for pid in self.debuggers() if "agent.delve_start" not in _words(pid))
+        return next(iter(self.delves()))
+
+    def delves(self) -> list[int]:
+        return [pid for pid in self.debuggers() if "agent.delve_start" not in _words(pid)]
 
     def _is_debugger(self, pid: int) -> bool:
         words = _words(pid)

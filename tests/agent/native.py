@@ -138,8 +138,11 @@ class Service:
         """Pids of guards and gdbservers of this service."""
         return [pid for pid in procfs.pids() if self._is_debugger(pid)]
 
+    def gdbservers(self) -> list[int]:
+        return [pid for pid in self.debuggers() if (stat := procfs.stat(pid)) and stat.comm == "gdbserver"]
+
     def gdbserver(self) -> int:
-        return next(pid for pid in self.debuggers() if (stat := procfs.stat(pid)) and stat.comm == "gdbserver")
+        return next(iter(self.gdbservers()))
 
     def guard(self) -> int:
         return next(pid for pid in self.debuggers() if (stat := procfs.stat(pid)) and stat.comm != "gdbserver")

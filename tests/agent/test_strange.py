@@ -19,6 +19,7 @@ from agent.guarded import NOTES
 from agent.machines.x86_64 import Registers
 from agent.ptrace import SIGINFO, Halted
 from agent.rescue import ORDERLY, tracer
+from agent.summons import summons
 from agent.taskstat import STATE, fields, stopped
 from tests.agent.goservice import ROOT
 from tests.agent.native import until
@@ -107,12 +108,13 @@ async def test_a_process_is_after_an_orderly_leave_as_it_was_before(strange: Pat
         ours, theirs = socket.socketpair()
         guard = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", "from agent.delve_start import main; main()"),
-            *(str(target.pid), str(notes), str(delve), UNIX, "[]"),
+            *(str(target.pid), str(notes)),
             cwd=ROOT,
             stdin=theirs.fileno(),
             stderr=subprocess.PIPE,
         )
         with ours, theirs:
+            ours.sendall(summons([str(delve), UNIX, "[]"]))
             assert guard.stderr
             assert (await guard.stderr.readline()).startswith(b"attached")
             (short / "leave").write_text("")
