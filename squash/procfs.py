@@ -88,8 +88,8 @@ def environ(pid: int) -> dict[str, str] | None:
         raw = (PROC / str(pid) / "environ").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    pairs = (item.partition(b"=") for item in raw.split(b"\0") if item)
-    return {os.fsdecode(key): os.fsdecode(value) for key, _, value in pairs}
+    pairs = (item.partition("=") for item in os.fsdecode(raw).split("\0") if item)
+    return {key: value for key, _, value in pairs}
 
 
 def status(pid: int) -> dict[str, str] | None:
