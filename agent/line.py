@@ -34,7 +34,8 @@ class Line:
         """Begins the first line of each connection: who knows it is the code that we brought in."""
         self.ended = asyncio.Event()
         self._control: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
-        self._clients: asyncio.Queue[Stream] = asyncio.Queue()
+        self._clients: asyncio.Queue[Stream | None] = asyncio.Queue()
+        """The last one is None: the line has ended."""
         self._turn = asyncio.Lock()
         self._listener: asyncio.Server | None = None
         self._watch = -1
@@ -92,10 +93,14 @@ class Line:
             raise ConnectionError("the process did not dial for the client")
         try:
             async with asyncio.timeout(CONNECT):
-                return await self._clients.get()
+                found = await self._clients.get()
         except TimeoutError:
             self._over()
             raise ConnectionError(f"the process said that it dialed, and nobody came within {CONNECT:g} s") from None
+        if found is None:
+            self._clients.put_nowait(None)
+            raise ConnectionError("the line to the process ended before it dialed for the client")
+        return found
 
     async def close(self) -> None:
         """Hangs up; code that comes later finds that it is not wanted. Idempotent."""
@@ -104,7 +109,9 @@ class Line:
             if self._listener:
                 self._listener.close()
             while not self._clients.empty():
-                await self._clients.get_nowait().close()
+                if unused := self._clients.get_nowait():
+                    await unused.close()
+            self._clients.put_nowait(None)
             if self.arrived and not self._control.cancelled():
                 await self._control.result().close()
             self._control.cancel()
@@ -112,6 +119,8 @@ class Line:
             await asyncio.to_thread(self.inner.remove)
 
     def _over(self) -> None:
+        if not self.ended.is_set():
+            self._clients.put_nowait(None)
         self.ended.set()
         if self._watch >= 0:
             asyncio.get_running_loop().remove_reader(self._watch)

@@ -44,6 +44,7 @@ CLOSE = 5.0
 """Seconds in which a port that was opened for nothing is tried to be closed, while the caller waits."""
 LATE = 20.0
 """Seconds for a port that was not opened in time, and may be still."""
+OWN_PORTS = "give each its own (NODE_OPTIONS=--inspect-port=0 does)"
 _MOST = 1_048_576
 """Bytes of what is said on a connection."""
 _FAILURES = (OSError, WebSocketException, http.client.HTTPException, ValueError, LookupError)
@@ -217,8 +218,7 @@ def _check_port(process: Process) -> None:
     port = port_of(options(process))
     if port and _stays_taken(process.pid, port):
         message = f"the inspector of process {process.pid} wants port {port}, which another process of its network has"
-        advice = "give each its own (NODE_OPTIONS=--inspect-port=0 does)"
-        raise SquashError(Reason.DEBUGGER_UNSUITED, f"{message}; {advice}")
+        raise SquashError(Reason.DEBUGGER_UNSUITED, f"{message}; {OWN_PORTS}")
 
 
 def _stays_taken(pid: int, port: int) -> bool:
@@ -266,6 +266,7 @@ def _wake(process: Process) -> tuple[Place, Callable[[], Place | None]]:
     """Sends SIGUSR1; returns as soon as the inspector listens, with what finds it again. Raises SquashError."""
     pid, wanted = process.pid, port_of(options(process))
     before = {found.inode for found in netdiag.sockets(pid, netdiag.LISTEN)}
+    rivals = set()
 
     def find(port: int = wanted) -> Place | None:
         try:
@@ -275,6 +276,8 @@ def _wake(process: Process) -> tuple[Place, Callable[[], Place | None]]:
         for found in listening:
             if found.inode not in before and procfs.descriptor_of(pid, found.inode) is not None:
                 return Place(found.host, found.port)
+            if found.port == wanted:
+                rivals.add(found.inode)
         return None
 
     signals.send(process, signal.SIGUSR1, lambda: _check_signal(process))
@@ -287,10 +290,10 @@ def _wake(process: Process) -> tuple[Place, Callable[[], Place | None]]:
         if time.monotonic() > deadline or not process.alive:
             break
         time.sleep(LOOK)
-    message = (
-        f"process {pid} did not open its inspector within {WAKE:g} s of SIGUSR1; its standard error may say why, or "
-        "its program has taken that signal for itself"
-    )
+    why = "its standard error may say why, or its program has taken that signal for itself"
+    if rivals:  # another agent may have woken it, in the same moment
+        why = f"another process of its network had port {wanted} just then: try again, or {OWN_PORTS}"
+    message = f"process {pid} did not open its inspector within {WAKE:g} s of SIGUSR1; {why}"
     raise MaybeOpenError(Reason.DEBUGGER_UNSUITED, message, lambda: _put_back(process, find, LATE))
 
 

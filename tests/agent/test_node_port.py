@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent import nodeport
+from agent import line, nodeport
 from agent.debuggers.node import Node
 from agent.process import Process
 from squash import procfs
@@ -68,6 +68,27 @@ async def test_a_port_that_somebody_else_has_is_named(short: Path) -> None:
             with pytest.raises(SquashError, match=f"wants port {port}, which another") as refusal:
                 await Node().attach(target(running.facts(), short))
             assert refusal.value.reason is Reason.DEBUGGER_UNSUITED
+
+
+async def test_a_port_that_another_agent_opens_in_that_moment_is_named(
+    short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both saw that it was free, and each woke a process of its own."""
+    monkeypatch.setattr(nodeport, "WAKE", 1.0)
+    monkeypatch.setattr(nodeport, "LATE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with service(node=(f"--inspect-port={port}",)) as running, monkeypatch.context() as meanwhile:
+            meanwhile.setattr(nodeport, "_stays_taken", lambda pid, port: False)
+            before = running.outside()
+            found = target(running.facts(), short)
+            with pytest.raises(SquashError, match=f"another process of its network had port {port}"):
+                await Node().attach(found)
+            await asyncio.wait(found.unfinished)
+            taken.close()
+            server = await Node().attach(found)
+            await server.detach()
+            assert await running.settled(before) == before
 
 
 async def test_processes_that_want_the_same_port_take_turns(short: Path) -> None:
@@ -228,3 +249,13 @@ async def test_a_version_that_would_not_live_through_it_is_refused(version: str,
             await Node().attach(target(running.facts(), short))
         assert refusal.value.reason is Reason.DEBUGGER_UNSUITED
         assert await running.settled(before) == before
+
+
+async def test_who_leaves_at_once_waits_for_nobody(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection is made ahead for the first client: the worker that is told to go has dialed, or never will."""
+    monkeypatch.setattr(line, "CONNECT", 1000.0)
+    with service() as running:
+        for _ in range(8):
+            server = await Node().attach(target(running.facts(), short))
+            async with asyncio.timeout(20):
+                await server.detach()

@@ -103,6 +103,8 @@ const orders = {
     serving.on('close', () => {
       serving.gone = true;
     });
+    // It is done when it has dialed: an order to leave that came before would end what somebody waits for.
+    await new Promise((done) => serving.once('connect', done).once('close', done));
   },
   disconnect: leave,
   detach: leave,
