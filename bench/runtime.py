@@ -12,8 +12,9 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from squash.messages import classes
 from squash.runtimes.cri import CONTAINER, NAMESPACE, POD
-from squash.runtimes.cri_protocol import RUNNING, SERVICE, classes
+from squash.runtimes.cri_protocol import MESSAGES, PACKAGE, RUNNING, SERVICE
 
 CONTAINERS = 60
 """On a node that is well filled."""
@@ -23,7 +24,7 @@ _PADDING = {"runtimeSpec": {"mounts": [{"destination": f"/mounts/{n}", "options"
 
 class Runtime:
     def __init__(self, pod: str, pid: int) -> None:
-        self._messages = classes()
+        self._messages = classes(PACKAGE, MESSAGES)
         self._info = json.dumps({"pid": pid, **_PADDING})
         self._all = [self._container(f"pod-{n}", f"{n:064x}") for n in range(1, CONTAINERS)]
         self._all.append(self._container(pod, ident(pod)))

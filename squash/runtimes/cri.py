@@ -12,8 +12,9 @@ import msgspec
 from grpc import aio
 
 from squash.errors import SquashError
+from squash.messages import classes
 from squash.reasons import Reason
-from squash.runtimes.cri_protocol import IMAGES, RUNNING, SERVICE, classes
+from squash.runtimes.cri_protocol import IMAGES, MESSAGES, PACKAGE, RUNNING, SERVICE
 from squash.runtimes.sockets import there
 
 POD, NAMESPACE, CONTAINER = "io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "io.kubernetes.container.name"
@@ -51,7 +52,7 @@ class Cri:
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
-        self._messages = classes()
+        self._messages = classes(PACKAGE, MESSAGES)
         self._channel: aio.Channel | None = None
         self._images: dict[str, tuple[float, frozenset[str]]] = {}
         """By reference, with when it was asked; the oldest first."""

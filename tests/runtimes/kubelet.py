@@ -9,8 +9,9 @@ import grpc
 
 from agent.containers import members
 from squash import procfs
+from squash.messages import Field, classes
 from squash.runtimes.cri import CONTAINER, NAMESPACE, POD
-from squash.runtimes.cri_protocol import SERVICE, Field, classes
+from squash.runtimes.cri_protocol import PACKAGE, SERVICE
 from tests.eventually import eventually
 
 OF_CONTAINER = 1
@@ -96,7 +97,7 @@ _ASKED = {
     "StartContainer": "ContainerIdRequest",
     "RemoveContainer": "ContainerIdRequest",
 }
-_CLASSES = classes(_TABLE)
+_CLASSES = classes(PACKAGE, _TABLE)
 
 
 class Limits(NamedTuple):
