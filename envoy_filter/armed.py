@@ -43,19 +43,25 @@ class Armed:
         self._epoch = secrets.token_hex(4)
         self._count = 0
         self._kind = Kind.IDLE
+        self._slow_from: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
     @property
     def version(self) -> str:
-        """Of `kind`; another one after each start of this process."""
+        """Of `kind` and `slow_from`; another one after each start of this process."""
         return f"{self._epoch}.{self._count}"
 
     @property
     def kind(self) -> Kind:
         """What Envoy has to look out for."""
         return self._kind
+
+    @property
+    def slow_from(self) -> float | None:
+        """Seconds from which an answer is to be told as a slow one; None: none is."""
+        return self._slow_from
 
     async def changed(self, version: str, seconds: float) -> bool:
         """Waits for another version than this, or for the end; False when there is neither after so many seconds."""
@@ -74,16 +80,18 @@ class Armed:
         """Something happened to the lookout, or may have by itself."""
         now = asyncio.get_running_loop().time()
         kind = Kind.IDLE if self._stopped else self._lookout.armed(now)
+        slow_from = None if self._stopped else self._lookout.slow_from(now)
         if self._timer is not None:
             self._timer.cancel()
         due = self._lookout.next_change(now)
         self._timer = asyncio.get_running_loop().call_at(due, self.look) if due is not None else None
-        if kind is self._kind:
+        if (kind, slow_from) == (self._kind, self._slow_from):
             return
-        if Kind.IDLE in (kind, self._kind):
-            self._decided("disarmed" if kind is Kind.IDLE else "armed")
-        _log.info("looks out for", kind=kind)
-        self._kind = kind
+        before, after = (found != (Kind.IDLE, None) for found in ((self._kind, self._slow_from), (kind, slow_from)))
+        if before != after:
+            self._decided("armed" if after else "disarmed")
+        _log.info("looks out for", kind=kind, slow_from=slow_from)
+        self._kind, self._slow_from = kind, slow_from
         self._count += 1
         self._moved.set()
         self._moved = asyncio.Event()

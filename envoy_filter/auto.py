@@ -3,13 +3,14 @@
 Envoy learns what is pending from the sidecar, by its own discovery of runtime values over REST, and takes the first of
 the routes whose value is set; while nothing is pending that is the first of all:
 
-    idle      Nothing is looked out for.
+    idle      No failed answer is looked out for.
     failure   An upstream filter shows a 5xx to the sidecar. When it is to be replayed, the answer waits until the
               debugger is ready, gets a header that the route's retry policy looks for, and Envoy sends the request
               again, with the mark. Otherwise the answer goes on to the caller as it came.
-    latency   Slow answers are told to the sidecar; no request waits for that.
-    both      As it says.
-    next      Both, and each request is shown to the sidecar first, which holds the one that is like a slow one.
+    next      The same, and each request is shown to the sidecar first, which holds the one that is like a slow one.
+
+Slow answers are told by an access log, when they are over, of requests that took at least as long as a value says which
+is as high as can be while nobody wants to know: no filter need see each answer for that.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from squash.result import HEADER, MARK
 
 from .front_end import HELD, LUA, MARGIN, FilterSettings, milliseconds, script
-from .headers import FORWARDED, LONGEST_OTHERWISE, longest
+from .headers import FORWARDED, LONGEST_OTHERWISE, METHOD, PATH, longest
 from .lookout import Kind
 from .matching import (
     ANY_BYTES,
@@ -33,15 +34,21 @@ from .matching import (
     where,
 )
 from .onward import SHIELD
-from .told import ANSWER, ATTEMPT, CONTENT, DURATION, LARGEST, PATIENCE, REPLAY, SIZE, STATUS, TOLD, UPGRADE
+from .told import ANSWER, ATTEMPT, CONTENT, DURATION, LARGEST, PATIENCE, REPLAY, SIZE, SLOW_FROM, STATUS, TOLD, UPGRADE
 from .yaml import Commented
 
 LAYER = "squash"
 """Name of the runtime layer, which the sidecar is asked for; its keys begin with it."""
 BUFFER = 1_048_576
 """Bytes of a request that Envoy keeps to be able to replay it: its own default."""
-SLOWEST_UNSEEN = "[1-9][0-9]{2,}"
-"""Durations in milliseconds that are told: from a tenth of a second on (`model.Threshold`)."""
+NEVER = (1 << 32) - 1
+"""Milliseconds that no request takes."""
+TAKEN = "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"
+"""Milliseconds until the service began to answer, without the time that a caller takes to send and to read."""
+PATH_TAKEN = "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)"
+"""As it came, before a route rewrote it: so it is compared with the next one's."""
+TELLING = "1s"
+"""How long the sidecar has to take note of a slow answer, for which nobody waits."""
 MARK_VALUE = "auto"
 MOST_HEADERS = 64
 REFRESH = "0.2s"
@@ -72,7 +79,7 @@ def runtime(cluster: str) -> dict[str, Any]:
 
 
 def idle(service: str) -> Any:
-    """What unmarked requests take while nothing is looked out for, ahead of `routes`: it spares them their look-ups."""
+    """What unmarked requests take mostly, ahead of `routes`: it spares them their look-ups."""
     return _route(Kind.IDLE, service, "")
 
 
@@ -85,15 +92,38 @@ def routes(service: str, armed: str) -> list[Any]:
 
 
 def filters(settings: FilterSettings) -> list[dict[str, Any]]:
-    """HTTP filters that only the routes `latency`, `both` and `next` enable; they go before the router."""
-    due = filter_config(_name("next"), LUA, _source("next", settings))
-    return [due, _slow(settings)]
+    """The HTTP filter that only the route `next` enables; it goes before the router."""
+    return [filter_config(_name("next"), LUA, _source("next", settings))]
 
 
-def _slow(settings: FilterSettings) -> dict[str, Any]:
-    slow = filter_config(_name("slow"), LUA, _source("latency", settings))
-    told = filter_config(_name("slow_told"), MUTATION, {"mutations": {"response_mutations": _telling()}})
-    return where(answer_bears("x-envoy-upstream-service-time", SLOWEST_UNSEEN), [slow, told])
+def access_log(settings: FilterSettings) -> dict[str, Any]:
+    """Tells the sidecar of slow answers."""
+    facts = {
+        METHOD: "%REQ(:METHOD)%",
+        PATH: f"{PATH_TAKEN}:{longest(PATH)}%",
+        STATUS: "%RESPONSE_CODE%",
+        DURATION: TAKEN,
+        ATTEMPT: "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+        UPGRADE: "%REQ(UPGRADE)%",
+        CONTENT: "%REQ(CONTENT-TYPE)%",
+        HEADER: f"%RESP({HEADER})%",
+    }
+    facts |= {ANSWER + name: f"%RESP({name}):{LONGEST_OTHERWISE}%" for name in settings.failure_headers}
+    slow = {"default_value": NEVER, "runtime_key": f"{LAYER}.{SLOW_FROM}"}
+    service = {"uri": "http://squash-sidecar/auto/slow", "cluster": settings.http_cluster, "timeout": TELLING}
+    return {
+        "name": _name("slow"),
+        "filter": Commented(
+            "Set only while somebody wants to know.", {"duration_filter": {"comparison": {"op": "GE", "value": slow}}}
+        ),
+        "typed_config": {
+            "@type": TYPE + "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
+            "http_service": {"http_uri": service},
+            "disable_builtin_labels": True,
+            "buffer_size_bytes": Commented("At once.", 1),
+            "attributes": {"values": [{"key": key, "value": {"string_value": value}} for key, value in facts.items()]},
+        },
+    }
 
 
 def upstream(settings: FilterSettings) -> list[dict[str, Any]]:
@@ -125,17 +155,14 @@ def _name(what: str) -> str:
 def _route(kind: Kind, service: str, armed: str) -> Any:
     fraction = {"default_value": {"numerator": 100 if kind is Kind.IDLE else 0}, "runtime_key": f"{LAYER}.{kind}"}
     route: dict[str, Any] = {"match": {"prefix": "/", "runtime_fraction": fraction}}
-    route |= {"route": {"cluster": service}} if kind in (Kind.IDLE, Kind.LATENCY) else _replaying(armed)
-    slow = {Kind.LATENCY: ("slow",), Kind.BOTH: ("slow",), Kind.NEXT: ("next", "slow")}
-    if on := slow.get(kind):
+    route |= {"route": {"cluster": service}} if kind is Kind.IDLE else _replaying(armed)
+    if kind is Kind.NEXT:
         enabled = {"@type": TYPE + "envoy.config.route.v3.FilterConfig", "config": {}}
-        route["typed_per_filter_config"] = {_name(one): enabled for one in on}
+        route["typed_per_filter_config"] = {_name("next"): enabled}
     comment = {
-        Kind.IDLE: "What unmarked requests take while no debug request with a trigger is pending.",
+        Kind.IDLE: "What unmarked requests take while no debug request for a failed answer is pending.",
         Kind.FAILURE: "Failed answers are looked out for. A request that turns out to be the one to debug cannot be\n"
         "given more time then, so all have it.",
-        Kind.LATENCY: "Slow answers are looked out for.",
-        Kind.BOTH: "Failed and slow answers are.",
         Kind.NEXT: "And for a minute after a slow one, requests.",
     }[kind]
     return Commented(comment, route)

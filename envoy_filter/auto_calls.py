@@ -4,7 +4,7 @@ POST /v3/discovery:runtime   Envoy's discovery of runtime values, over REST: a l
 POST /auto/failure           an answer has failed and waits: 204 it goes to the caller, 202 it is to be held
 POST /auto/failure/hold      the same, to be held: 204 it was not; 200 it was, and with `x-squash-replay` Envoy sends
                              the request again
-POST /auto/slow              an answer was slow: 204
+POST /auto/slow              answers were slow, in OTLP (otlp.py): 200
 POST /auto/next              a request after a slow one waits: 204 it goes on, 202 it is to be held
 POST /auto/next/hold         the same, to be held: 204 it was not, 200 it was
 
@@ -32,7 +32,7 @@ from .lookout import Kind, Lookout, Seen, Skip
 from .metrics import Metrics
 from .onward import onward
 from .ticket import Gate
-from .told import PATIENCE, REPLAY, seen
+from .told import PATIENCE, REPLAY, SLOW_FROM, seen
 
 _TYPE = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 _LARGEST = 65_536
@@ -91,7 +91,9 @@ class AutoCalls:
         if not news.result():
             await answer(send, 304)
             return
-        values = {kind: 100 if kind is self._armed.kind else 0 for kind in Kind}
+        values = {str(kind): 100 if kind is self._armed.kind else 0 for kind in Kind}
+        if self._armed.slow_from is not None:
+            values[SLOW_FROM] = int(self._armed.slow_from * 1000)
         runtimes = [{"@type": _TYPE, "name": name, "layer": {name: values}} for name in asked.resource_names]
         document = {"version_info": self._armed.version, "type_url": _TYPE, "resources": runtimes}
         await answer(send, 200, {"content-type": "application/json"}, msgspec.json.encode(document))
@@ -120,11 +122,19 @@ class AutoCalls:
         held.over.add_done_callback(self._over)
         return held
 
-    async def _slow(self, scope: Scope, _: Receive, send: Send) -> None:
-        skip = self._lookout.slow(self._seen(scope), asyncio.get_running_loop().time())
-        self._metrics.decided("slow_seen" if skip is None else "skipped", skip)
+    async def _slow(self, _: Scope, receive: Receive, send: Send) -> None:
+        from .otlp import records  # noqa: PLC0415 - most sidecars never see a slow answer
+
+        try:
+            found = list(records(await _body(receive)))
+        except ValueError as error:
+            await answer(send, 400, body=f"{error}\n".encode())
+            return
+        for record in found:
+            skip = self._lookout.slow(seen(record, self._allowed), asyncio.get_running_loop().time())
+            self._metrics.decided("slow_seen" if skip is None else "skipped", skip)
         self._armed.look()
-        await answer(send, 204)
+        await answer(send, 200)
 
     async def _bears_a_mark(self, scope: Scope) -> bool:
         """Whether the request bears a mark that counts."""

@@ -63,6 +63,7 @@ def auto_snippet(settings: FilterSettings) -> dict[str, Any]:
             "Go before the router, after the filters of the other snippet.",
             [one | {"disabled": True} for one in auto.filters(settings)],
         ),
+        "access_log": Commented("Goes beside those of your HttpConnectionManager.", [auto.access_log(settings)]),
         "upstream_http_filters": Commented(
             f"Make a second cluster that leads to your service, by the name {ARMED}, so that only requests which come\n"
             "while auto-debug is armed have these filters: the `http_filters` of its HttpProtocolOptions.",
@@ -87,6 +88,7 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
         "http_protocol_options": {"enable_trailers": True},
         "max_request_headers_kb": 96,
         "upgrade_configs": [{"upgrade_type": "websocket"}],
+        **({"access_log": [auto.access_log(settings)]} if settings.auto_debug else {}),
         "route_config": {"virtual_hosts": [_virtual_host(settings)]},
         "http_filters": [
             *(one | {"disabled": Commented("The route of marked requests enables it.", True)} for one in ours),

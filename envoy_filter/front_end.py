@@ -23,6 +23,7 @@ from .onward import ONWARD
 from .yaml import Commented
 
 ClusterName = Annotated[str, msgspec.Meta(pattern=r"^[!-~]+$" + PYTHON_ALONE, max_length=200)]
+HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[!#$&'*+.^_`|~0-9A-Za-z-]+$", max_length=200)]
 SIDECAR = "squash_sidecar"
 FILTER = "squash"
 MARGIN = 0.5
@@ -81,6 +82,11 @@ class FilterSettings:
         None,
         "the sidecar's `listen` for auto-debug, where `sidecar` leads elsewhere: with the front end grpc",
         stated=f"`sidecar`, for grpc {_SIDECAR.listen}",
+    )
+    failure_headers: tuple[HeaderName, ...] = setting(
+        _SIDECAR.failure_headers,
+        "headers of a slow answer that are told to the sidecar, separated by commas: its failure_headers",
+        stated=",".join(_SIDECAR.failure_headers),
     )
 
     @property

@@ -15,15 +15,13 @@ HOT = 60.0
 
 
 class Kind(StrEnum):
-    """What Envoy has to look out for: one of these at a time."""
+    """What Envoy has to look out for, besides slow answers: one of these at a time."""
 
     IDLE = "idle"
-    """Nothing: no debug request with a trigger is pending, or one is held already."""
+    """Nothing: no debug request with such a trigger is pending, or one is held already."""
     FAILURE = "failure"
-    LATENCY = "latency"
-    BOTH = "both"
     NEXT = "next"
-    """Both, and each request is asked about before it goes on: one like it was slow."""
+    """The same, and each request is asked about before it goes on: one like it was slow."""
 
 
 class Skip(StrEnum):
@@ -43,7 +41,7 @@ class Skip(StrEnum):
     STREAM = "stream"
     """An upgrade, such as to a WebSocket, or gRPC."""
     MARKED = "marked"
-    """It bears a mark, and is held by that or not at all."""
+    """It bears a mark, and is held by that or not at all; or it was held, and is slow because of that."""
 
 
 @dataclass(frozen=True)
@@ -87,27 +85,30 @@ class Lookout:
             return Kind.IDLE
         if self._hot(now):
             return Kind.NEXT
-        triggers = {wish.trigger for wish in self._wishes}
-        slow, failed = Trigger.LATENCY in triggers, Trigger.FAILURE in triggers
-        if slow:
-            return Kind.BOTH if failed else Kind.LATENCY
-        return Kind.FAILURE if failed else Kind.IDLE
+        return Kind.FAILURE if Trigger.FAILURE in {wish.trigger for wish in self._wishes} else Kind.IDLE
+
+    def slow_from(self, now: float) -> float | None:
+        """Seconds from which an answer is told as a slow one; None: none is."""
+        if self.busy:
+            return None
+        waiting = (wish for wish in self._wishes if wish.trigger is Trigger.LATENCY and wish.name not in self._hot(now))
+        return min((wish.threshold or trigger.SLOW for wish in waiting), default=None)
 
     def next_change(self, now: float) -> float | None:
-        """When `armed` changes by itself."""
+        """When one of these changes by itself."""
         return min((slow.until for slow in self._slow.values() if slow.until > now), default=None)
 
     def failed(self, seen: Seen) -> Skip | None:
         """Whether to hold and replay a request that failed: None when it is."""
-        skip = self._unfit(seen)
+        skip = self._unfit(seen) or self._engaged()
         if skip is None and seen.size > seen.largest:
             skip = Skip.TOO_LARGE
         return skip or self._misfit(Trigger.FAILURE, seen)
 
     def slow(self, seen: Seen, now: float) -> Skip | None:
         """Remembers a slow request, so that the next such one is held."""
-        if seen.stream:
-            return Skip.STREAM
+        if skip := self._unfit(seen):
+            return skip
         found: Skip | None = Skip.NOTHING_PENDING
         for wish in self._wishes:
             if wish.trigger is Trigger.LATENCY and wish.name not in self._hot(now):
@@ -120,7 +121,7 @@ class Lookout:
 
     def due(self, seen: Seen, now: float) -> Failure | Skip:
         """The slow answer for which a request that comes now is to be held."""
-        if skip := self._unfit(seen):
+        if skip := self._unfit(seen) or self._engaged():
             return skip
         hot = self._hot(now)
         found = Skip.NOTHING_PENDING
@@ -140,14 +141,16 @@ class Lookout:
     def _hot(self, now: float) -> dict[str, _Slow]:
         return {name: slow for name, slow in self._slow.items() if slow.until > now}
 
-    def _unfit(self, seen: Seen) -> Skip | None:
+    def _engaged(self) -> Skip | None:
+        return Skip.BUSY if self.busy else None
+
+    @staticmethod
+    def _unfit(seen: Seen) -> Skip | None:
         if seen.attempt > 1:
             return Skip.REPLAYED
         if seen.marked:
             return Skip.MARKED
-        if seen.stream:
-            return Skip.STREAM
-        return Skip.BUSY if self.busy else None
+        return Skip.STREAM if seen.stream else None
 
     def _misfit(self, kind: Trigger, seen: Seen) -> Skip | None:
         found = Skip.NOTHING_PENDING

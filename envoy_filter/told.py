@@ -1,8 +1,9 @@
-"""What Envoy tells of a request that failed, was slow, or comes next, in headers. Nothing in them is trusted."""
+"""What Envoy tells of a request that failed, was slow, or comes next. Nothing of it is trusted."""
 
 from collections.abc import Collection, Iterable
 
 from squash.model import Failure
+from squash.result import HEADER
 
 from .headers import METHOD, PATH, clean, longest
 from .lookout import Seen
@@ -21,13 +22,18 @@ REPLAY = "x-squash-replay"
 """Response header, of the sidecar and then of the answer itself: Envoy is to send the request once more."""
 TOLD = "x-squash-told-"
 """Stands before the names above, and those of `FORWARDED`, while they are on the answer inside Envoy."""
+SLOW_FROM = "slow_ms"
+"""Runtime value: milliseconds from which an answer is to be told."""
 PATIENCE = 10.0
 """Seconds that Envoy's call for what is armed waits for news."""
 _MOST_HEADERS = 32
 
 
 def seen(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]) -> Seen:
-    """Reads the headers of a call (names in lower case); of the answer's headers those that are `allowed`."""
+    """Reads the headers of a call (names in lower case); of the answer's headers those that are `allowed`.
+
+    With `x-squash-result` among them it was held, or bore a mark that counts.
+    """
     told: dict[str, str] = {}
     kept: dict[str, str] = {}
     for raw, value in headers:
@@ -50,6 +56,7 @@ def seen(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]) -> Se
         largest=_number(told.get(LARGEST)),
         attempt=_number(told.get(ATTEMPT)) or 1,
         stream=UPGRADE in told or told.get(CONTENT, "").startswith("application/grpc"),
+        marked=HEADER in told,
     )
 
 

@@ -1,5 +1,5 @@
 -- Auto-debug: runs inside Envoy while a debug request with a trigger is pending. The renderer (envoy_filter/auto.py)
--- puts a table `settings` and prelude.lua in front of this file, and says in `settings.role` which of the three filters
+-- puts a table `settings` and prelude.lua in front of this file, and says in `settings.role` which of the two filters
 -- it is.
 
 -- Until when the sidecar is not asked, because it has let a request wait in vain; each worker of Envoy has its own.
@@ -81,12 +81,6 @@ end
 if settings.role == "failure" then
   function envoy_on_response(handle)
     guarded(handle, failed, seen(handle:headers()))
-  end
-elseif settings.role == "latency" then
-  function envoy_on_response(handle)
-    guarded(handle, function()
-      call(handle, "POST", "/auto/slow", settings.request_timeout_ms, seen(handle:headers()), true)
-    end)
   end
 else
   local function due(handle)

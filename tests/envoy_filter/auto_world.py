@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from envoy_filter.front_end import FrontEnd
+from envoy_filter.told import SLOW_FROM
 from squash.calls import create_request, get_attachment, get_request, patch_attachment
 from squash.client import AsyncClient
 from squash.model import DebugAttachment, DebugRequest, RequestSpec, State, StatusPatch, Trigger
@@ -76,7 +77,7 @@ class World:
         return {name: float(value) for name, value in pairs if value.strip().isdigit()}
 
     async def armed(self) -> bool:
-        return await runtime_value(self, "idle") == "0"
+        return await runtime_value(self, "idle") == "0" or await runtime_value(self, SLOW_FROM) is not None
 
     async def until_runtime(self, wanted: int) -> None:
         """Waits until Envoy is armed (1) or not (0)."""
@@ -132,6 +133,10 @@ async def worlds(
 
 async def armed_for(world: World, kind: str) -> bool:
     return await runtime_value(world, kind) == "100"
+
+
+async def slow_from(world: World, milliseconds: int) -> bool:
+    return await runtime_value(world, SLOW_FROM) == str(milliseconds)
 
 
 async def runtime_value(world: World, kind: str) -> str | None:

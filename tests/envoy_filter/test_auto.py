@@ -15,7 +15,7 @@ from squash.model import Outcome, Trigger
 from squash.reasons import Reason
 from squash.result import HEADER, MARK, parse
 from squash.tasks import spawn
-from tests.envoy_filter.auto_world import World, armed_for, until, worlds
+from tests.envoy_filter.auto_world import World, armed_for, slow_from, until, worlds
 
 
 @pytest.fixture
@@ -216,12 +216,32 @@ async def test_next_request_like_a_slow_one_is_held(tmp_path: Path, front_end: F
         assert spec.failure.status == 200
         assert spec.failure.duration is not None
         assert 0.3 <= spec.failure.duration < 30
+        assert set(spec.failure.headers or ()) == {"server", "x-envoy-upstream-service-time"}
         assert world.service.tries["/slow?n=2"] == 0
         await world.attach(attachment.name)
         response = await asked
         assert parse(response.headers[HEADER]).outcome is Outcome.ATTACHED
         assert world.service.tries["/slow?n=2"] == 1
         assert world.service.requests[-1].header(MARK) == "auto"
+
+
+async def test_what_a_debugger_makes_slow_is_not_looked_out_for(tmp_path: Path) -> None:
+    async with worlds(tmp_path) as world:
+        world.service.pauses["/slow"] = 0.4
+        first = await world.wish(trigger=Trigger.LATENCY, threshold=0.3)
+        await world.send("/slow?n=1")
+        await until(lambda: armed_for(world, "next"))
+        await world.wish(trigger=Trigger.LATENCY, threshold=0.2)
+        asked = spawn(world.send("/slow?n=2"), "get")
+        await world.attach((await world.matched(first)).name)
+        assert parse((await asked).headers[HEADER]).outcome is Outcome.ATTACHED
+        await until(lambda: told(world, 'squash_auto_debug_total{decision="skipped",reason="marked"} 1.0'))
+        assert await slow_from(world, 200)
+        assert not await armed_for(world, "next")
+
+
+async def told(world: World, line: str) -> bool:
+    return line in (await world.held.http.get(world.held.sidecar_url + "/metrics")).text
 
 
 @pytest.mark.parametrize("target", ["/claims", "/claims?fails=1"])
@@ -273,7 +293,7 @@ async def test_triggers_leave_marked_requests_alone(tmp_path: Path) -> None:
         assert (await world.client.send(get_request(failing))).status.debug_attachment_ref is None
         world.service.pauses["/slow"] = 0.4
         slow = await world.wish(trigger=Trigger.LATENCY, threshold=0.3)
-        await until(lambda: armed_for(world, "both"))
+        await until(lambda: slow_from(world, 300))
         await world.send("/slow")
         await until(lambda: armed_for(world, "next"))
         assert parse((await world.send("/slow", headers={MARK: "1"})).headers[HEADER]).outcome is Outcome.NO_MATCH

@@ -60,9 +60,14 @@ def test_auto_debug() -> None:
     done = CliRunner().invoke(app, flags)
     assert done.exit_code == 0
     pieces = yaml.safe_load(done.stdout)
-    assert set(pieces) == {"bootstrap", "http_filters", "upstream_http_filters", "routes", "clusters"}
+    assert set(pieces) == {"bootstrap", "http_filters", "access_log", "upstream_http_filters", "routes", "clusters"}
     assert '["attachment_timeout_ms"] = 30500' in done.stdout
     assert json.loads(CliRunner().invoke(app, [*flags, "--json"]).stdout) == pieces
+    named = CliRunner().invoke(app, ["auto-debug", "--failure-headers", "x-cause,age"]).stdout
+    assert "%RESP(x-cause):" in named
+    assert "%RESP(age):" in named
+    assert "%RESP(server)" not in named
+    assert "failure_headers" in CliRunner().invoke(app, ["auto-debug", "--failure-headers", "a b"]).output
     refused = CliRunner().invoke(app, ["auto-debug", "--sidecar-http", "127.0.0.1:0"])
     assert refused.exit_code == 2
     assert "sidecar_http" in refused.output

@@ -139,6 +139,7 @@ def test_auto_debug_can_be_pasted_too(tmp_path: Path, front_end: FrontEnd) -> No
     resources = config["static_resources"]
     manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     manager["http_filters"][-1:-1] = pieces["http_filters"]
+    manager["access_log"] = pieces["access_log"]
     # Pasted ahead of routes of one's own this one would replace them all, also while nothing is looked out for.
     spared = whole["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     [idle] = [one for one in routes_of(spared) if one["match"].get("runtime_fraction", {}).get("runtime_key") == IDLE]
