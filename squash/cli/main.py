@@ -1,6 +1,6 @@
 """The program `squashctl`: its commands wired together."""
 
-import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from squash import __version__
-from squash.cli import audit, connect, debug, debugging, ending, explain, listing, status, ticket, token
+from squash.cli import audit, connect, debug, debugging, ending, explain, listing, status, streams, ticket, token
 from squash.cli.console import command
 from squash.cli.exits import Exit
 from squash.cli.output import Output
@@ -32,6 +32,7 @@ _SETTINGS = (
 )
 _USAGE_ERROR = typer.BadParameter.__mro__[2]
 """What Typer raises for a command line that it cannot read; its own name for it is private."""
+_ESCAPED = re.compile("[\udc80-\udcff]")
 
 
 def _examples(*lines: str) -> str:
@@ -179,6 +180,7 @@ def mount_plugins() -> None:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and ends with the status that tells how it went (see `Exit`)."""
     signal.signal(signal.SIGTERM, _terminated)
+    streams.prepare()
     given = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         mount_plugins()
@@ -186,7 +188,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough; what is still buffered must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.forget()
+        status = Exit.REFUSED
+    except streams.UnwritableError as error:
+        streams.forget()
+        Output("--json" in given).failure(Exit.REFUSED, f"cannot write to standard output: {error.strerror}")
         status = Exit.REFUSED
     except KeyboardInterrupt:
         status = Exit.INTERRUPTED
@@ -198,6 +204,13 @@ def _run(argv: list[str]) -> int:
         status = app(argv, prog_name="squashctl", standalone_mode=False)
     except typer.Abort:
         return Exit.INTERRUPTED
+    except UnicodeEncodeError as error:
+        # What is sent is UTF-8. An argument of other bytes came as lone surrogates (PEP 383).
+        text = str(error.object)
+        if not _ESCAPED.search(text):
+            raise
+        Output("--json" in argv).failure(Exit.USAGE, f"{text!a} cannot be sent: it is not UTF-8")
+        return Exit.USAGE
     except Exception as error:
         if not isinstance(error, _USAGE_ERROR):
             raise

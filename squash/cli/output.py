@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from squash.cli.exits import Exit, exit_of
+from squash.cli.streams import as_json
 from squash.errors import SettingError, SquashError
 from squash.reasons import Reason
 
@@ -37,7 +36,7 @@ class Output:
 
     def document(self, value: Any) -> None:
         """The result of a command with `--json`."""
-        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        sys.stdout.write(as_json(value) + "\n")
 
     def lines(self, *lines: str) -> None:
         """The result of a command in words."""
@@ -59,7 +58,7 @@ class Output:
         """`line` is for people, the rest for `--json`; an empty `message` is the line."""
         if self.as_json:
             body = {"exit": status.value, "reason": reason, "message": message or line, "remedy": remedy}
-            sys.stderr.write(msgspec.json.encode({"error": body}).decode() + "\n")
+            sys.stderr.write(as_json({"error": body}) + "\n")
         else:
             sys.stderr.write("squashctl: " + " ".join(line.split()) + "\n")
 

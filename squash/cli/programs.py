@@ -10,6 +10,9 @@ from squash.cli.editors import Place, configurations, gdb_commands, jdb_connecto
 from squash.errors import SettingError, SquashError
 from squash.reasons import Reason
 
+Files = Callable[[], Path]
+"""Makes a directory that lives as long as the program does. Raises SettingError."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -19,8 +22,8 @@ class Program:
     protocols: Collection[str]
     debugger: str
     install: str
-    arguments: Callable[[Place, Path], list[str]]
-    """By where the debug server is, and a directory for files of the program, which lives as long as it does."""
+    arguments: Callable[[Place, Files], list[str]]
+    """By where the debug server is, and what makes a directory for files of the program, if it takes any."""
 
     def check(self) -> None:
         """Raises SquashError when it is not installed here."""
@@ -37,18 +40,18 @@ class Program:
                 f"{place.protocol}; take {others or 'an editor'}, or another --debugger"
             )
 
-    def command(self, place: Place, scratch: Path) -> list[str]:
-        """What to run."""
-        return [self.name, *self.arguments(place, scratch)]
+    def command(self, place: Place, files: Files) -> list[str]:
+        """What to run. Raises SettingError."""
+        return [self.name, *self.arguments(place, files)]
 
 
-def _gdb(place: Place, _: Path) -> list[str]:
+def _gdb(place: Place, _: Files) -> list[str]:
     # Its questions would stand between the developer and the held request.
     commands = ["set confirm off", *gdb_commands(place)]
     return ["-q", *(word for command in commands for word in ("-ex", command))]
 
 
-def _nvim(place: Place, _: Path) -> list[str]:
+def _nvim(place: Place, _: Files) -> list[str]:
     missing = "vim.notify('nvim-dap is not installed: see github.com/mfussenegger/nvim-dap', vim.log.levels.ERROR)"
     connect = f"if not pcall(require, 'dap') then {missing} return end {nvim_lua(place)}"
     lua = (
@@ -58,12 +61,12 @@ def _nvim(place: Place, _: Path) -> list[str]:
     return ["-c", f"lua {lua}"]
 
 
-def _code(place: Place, scratch: Path) -> list[str]:
+def _code(place: Place, files: Files) -> list[str]:
     # VS Code cannot be told on its command line to attach, but a workspace may bring a launch configuration along.
     [(_, text)] = configurations(place, ["vscode"]).values()
     folders = [here for here, _ in place.mappings] or [str(Path.cwd())]
     launch = {"version": "0.2.0", "configurations": [json.loads(text)]}
-    workspace = scratch / "squash.code-workspace"
+    workspace = files() / "squash.code-workspace"
     workspace.write_text(json.dumps({"folders": [{"path": path} for path in folders], "launch": launch}, indent=2))
     return ["--new-window", "--wait", str(workspace)]
 

@@ -5,19 +5,19 @@ import os
 import signal
 import socket
 import stat
-import tempfile
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from squash.cli.editors import Place, configurations
+from squash.cli.editors import configurations
 from squash.cli.exits import Exit
 from squash.cli.follow import PAUSE, POLL
 from squash.cli.local_end import LocalEnd
 from squash.cli.programs import Program
 from squash.cli.target import place
 from squash.cli.telling import Telling
+from squash.cli.tether import files, tether
 from squash.client import (
     AsyncClient,
     Call,
@@ -92,6 +92,8 @@ class Pursuit:
         self._stop: asyncio.Future[Exit]
         self._has_terminal = False
         """A program that was started gets Ctrl-C, not we."""
+        self._files = AsyncExitStack()
+        """Those of the program."""
 
     async def run(self) -> Exit:
         """How it ended. Raises SquashError when it could not be, or failed."""
@@ -102,7 +104,7 @@ class Pursuit:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._signalled, number)
         late = loop.call_later(self._plan.timeout, self._late) if self._plan.timeout is not None else None
-        async with self._client:
+        async with self._files, self._client:
             work = spawn(self._work(), "debugging")
             ends: set[asyncio.Future[Any]] = {work, self._stop}
             try:
@@ -137,8 +139,8 @@ class Pursuit:
 
     # -- from the wish to the session ---------------------------------------------------------------
 
-    async def _work(self) -> SquashError | None:
-        """Why it is over, None when it is because it was done."""
+    async def _work(self) -> Exception | None:
+        """Why it is over, also that what is told or sent cannot be written; None when it is because it was done."""
         try:
             await self._begin()
             async for now in self._follow(self._attachment):
@@ -148,7 +150,7 @@ class Pursuit:
                     return self._judged(now)
                 if now.status.debug_server_address and not self._opened:
                     await self._open(now)
-        except SquashError as error:
+        except (SquashError, OSError, UnicodeEncodeError) as error:
             return error
         return None
 
@@ -261,7 +263,8 @@ class Pursuit:
         )
         if plan.start:
             plan.start.check_speaks(where)
-            self._tasks.append(spawn(self._start(plan.start, where), plan.start.name))
+            command = plan.start.command(where, lambda: self._files.enter_context(files()))
+            self._tasks.append(spawn(self._run(command), plan.start.name))
             return
         for editor, text in shown.values():
             indented = (f"  {line}" for line in text.splitlines())
@@ -272,15 +275,11 @@ class Pursuit:
         with sock:
             await local.listen(sock, only_one=False)
 
-    async def _start(self, program: Program, where: Place) -> None:
-        with tempfile.TemporaryDirectory(prefix="squash-") as scratch:
-            await self._run(program.command(where, Path(scratch)))
-
     async def _run(self, command: list[str]) -> None:
         """Gives a program the terminal; its end is the session's."""
         self._telling.stop()
         self._telling.muted = self._has_terminal = True
-        process = await asyncio.create_subprocess_exec(*command)
+        process = await asyncio.create_subprocess_exec(*command, preexec_fn=tether())
         try:
             await process.wait()
         except asyncio.CancelledError:

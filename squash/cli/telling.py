@@ -5,11 +5,10 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-import msgspec
-
 from squash.cli.describe import container, patience
 from squash.cli.follow import AWAY
 from squash.cli.output import Output, Progress
+from squash.cli.streams import as_json
 from squash.model import DebugAttachment, Outcome, Phase, State
 
 _PHASES = {
@@ -48,7 +47,7 @@ class Telling:
         """One step; `text` in words, `facts` for programs."""
         if self._output.as_json:
             known = {key: value for key, value in facts.items() if value is not None}
-            sys.stdout.write(msgspec.json.encode({"event": name, "time": time.time()} | known).decode() + "\n")
+            sys.stdout.write(as_json({"event": name, "time": time.time()} | known) + "\n")
             sys.stdout.flush()
         elif self._progress:
             self._progress.reached(text)

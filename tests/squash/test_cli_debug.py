@@ -1,6 +1,7 @@
 """squashctl debug with everything real behind it: Envoy, sidecar, coordinator, agent, services, gdb on a terminal."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -282,6 +283,33 @@ async def test_vs_code_gets_a_workspace_that_attaches(desk: Desk, tmp_path: Path
     assert launch["pathMappings"] == [{"localRoot": str(tmp_path), "remoteRoot": "/app"}]
     assert not await in_thread(Path(place).exists)
     desk.nothing_left()
+
+
+async def test_a_program_dies_with_a_squashctl_that_is_killed(desk: Desk, tmp_path: Path) -> None:
+    """And what it left of files goes with the next one."""
+    desk.world.agent()
+    desk.world.service("py", "demo/py", [sys.executable, "-c", LOOP])
+    code, noted, places = tmp_path / "code", tmp_path / "noted", tmp_path / "run/squash/programs"
+    code.write_text(f"#!/bin/sh\necho $$ $3 > {noted}.new; mv {noted}.new {noted}; exec sleep 600\n")
+    code.chmod(0o755)
+    desk.ctl.env |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    running = desk.start("container", "py", "-n", desk.namespace, "--with", "code")
+    pid, workspace = (await in_thread(eventually, lambda: noted.is_file() and noted.read_text())).split()
+    started = procfs.stat(int(pid))
+    assert started
+    try:
+        running.send(signal.SIGKILL)
+        assert not await in_thread(
+            eventually, lambda: procfs.alive(int(pid), started.start_time), lambda lives: not lives
+        )
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    assert Path(workspace).parent in places.iterdir()
+    code.write_text("#!/bin/sh\n")
+    desk.world.service("other", "demo/py", [sys.executable, "-c", LOOP])
+    done = await in_thread(desk.ctl, "debug", "container", "other", "-n", desk.namespace, "--with", "code")
+    assert (done.returncode, list(places.iterdir())) == (0, [])
 
 
 async def test_the_console_on_a_terminal(desk: Desk, caller: Caller) -> None:

@@ -49,7 +49,7 @@ def test_the_other_clients_of_the_inspector(editor: str, shown: str) -> None:
 
 
 def test_node_can_be_started(tmp_path: Path) -> None:
-    assert PROGRAMS["node"].command(NODE, tmp_path) == ["node", "inspect", "127.0.0.1:4711"]
+    assert PROGRAMS["node"].command(NODE, lambda: tmp_path) == ["node", "inspect", "127.0.0.1:4711"]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from squash.cli.console.render import plain
+from squash.cli.streams import as_json
 
 _COLOURS = {"headline": "\033[1;36m", "error": "\033[1;31m", "current": "\033[1m", "hint": "\033[2m"}
 _STYLES = {"> ": "headline", "->": "current"}
@@ -75,7 +74,7 @@ class Screen:
         self._write(document | ({"error": error} if error else {}))
 
     def _write(self, document: dict[str, Any]) -> None:
-        self._out(msgspec.json.encode(document).decode())
+        self._out(as_json(document))
 
     def _out(self, line: str) -> None:
         sys.stdout.write(line + "\n")
