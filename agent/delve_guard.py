@@ -22,11 +22,14 @@ from pathlib import Path
 from agent import rescue, stragglers
 from agent.parting import Parting
 from agent.rescue import ORDERLY, REFUSED, RESCUED, STUCK, Notes, Who, outlive, say
+from agent.within import within
 
 ATTACH = 5.0
 """Seconds for delve to trace the process and listen, besides the time that it takes to read the program."""
 READ = 5e6
 """Bytes of a program's file that delve reads in a second at least, on a slow and busy machine."""
+ANSWER = 1.0
+"""Seconds for the machine that has the program's file to tell how large that is."""
 LOOK = 2
 """Milliseconds between two looks whether it does: nothing tells."""
 LIMIT = 4.0
@@ -189,10 +192,14 @@ class Guard:
 
 def patience(pid: int) -> float:
     """Seconds that delve may take to attach to this process."""
-    try:
-        return ATTACH + Path(f"/proc/{pid}/exe").stat().st_size / READ
-    except OSError:
-        return ATTACH
+    size = [0]
+
+    def look() -> None:
+        with contextlib.suppress(OSError):
+            size[0] = Path(f"/proc/{pid}/exe").stat().st_size
+
+    within(ANSWER, look)
+    return ATTACH + size[0] / READ
 
 
 def _signals() -> int:

@@ -21,6 +21,8 @@ DISARM = 0.5
 """Seconds, at most, in which delve may still see threads that have run into a breakpoint, before it is ended."""
 QUIET = 2
 """So often must no breakpoint be found again, as long apart as delve needs to see a thread (rescue.COLLECT)."""
+LOOK = 3.0
+"""Seconds for a look at all files that the process runs, which takes milliseconds unless a machine does not answer."""
 OTHERS = 0.2
 """Seconds for delve's other threads to end: until then one of them could still see to a thread of the process."""
 
@@ -32,6 +34,8 @@ class Parting:
         self._path = path
         self._tracee: Tracee | None = None
         self._standing: frozenset[int] = frozenset(notes.originals)
+        self._out_of_reach = False
+        """A file that the process runs does not answer: what is known of its breakpoints has to do."""
         self.restored = False
         """Whether there was a breakpoint that delve had not removed."""
 
@@ -111,7 +115,14 @@ class Parting:
 
     def _breakpoints(self) -> dict[int, bytes]:
         """What stood at each of delve's breakpoints: of all that are found, those that were not there before it."""
-        return {at: text for at, text in traps.find(self._notes.target.pid).items() if at not in self._notes.others}
+        pid = self._notes.target.pid
+        found: dict[int, bytes] = {}
+        if not self._out_of_reach:
+            found, whole = traps.find_within(pid, LOOK)
+            self._out_of_reach = not whole
+        if self._out_of_reach:
+            found = traps.standing(pid, self._notes.originals | found)
+        return {at: text for at, text in found.items() if at not in self._notes.others}
 
 
 def _running(pid: int) -> int:

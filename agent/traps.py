@@ -8,11 +8,13 @@ library only: guards run without site-packages.
 import contextlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from agent import pieces
+from agent.within import within
 
 TRAP = {"x86_64": b"\xcc", "aarch64": b"\x00\x00\x20\xd4"}.get(os.uname().machine, b"")
 """The instruction of a breakpoint: int3, brk #0."""
@@ -32,23 +34,62 @@ class Code(NamedTuple):
 
 
 def find(pid: int) -> dict[int, bytes]:
-    """What stood at each address where there is a breakpoint now. Empty when the process is gone."""
+    """What stood at each address where there is a breakpoint now. Empty when the process is gone.
+
+    May never return where a file is on another machine that does not answer.
+    """
     found: dict[int, bytes] = {}
+    _find(pid, found)
+    return found
+
+
+def find_within(pid: int, seconds: float) -> tuple[dict[int, bytes], bool]:
+    """As `find`, as far as it has come after so many seconds, and whether that is all."""
+    found: dict[int, bytes] = {}
+    whole = within(seconds, lambda: _find(pid, found))
+    return dict(found), whole
+
+
+def standing(pid: int, originals: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Those at which there is a breakpoint now."""
+    found = {}
     with contextlib.suppress(OSError), Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-        for code in _code(pid):
+        for address, text in originals.items():
+            with contextlib.suppress(OSError):
+                if os.pread(memory.fileno(), len(text), address) == TRAP[: len(text)]:
+                    found[address] = text
+    return found
+
+
+def _find(pid: int, found: dict[int, bytes]) -> None:
+    with contextlib.suppress(OSError), Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        # The executable first: there most breakpoints are, and what comes behind a file that hangs is not looked at.
+        for code in sorted(_code(pid), key=lambda code: code.inode != 0):
+            pages = _trapped(pid, memory.fileno(), code)
+            first = next(pages, None)
+            # A library that nobody wrote to needs no looking at, and may be on a machine that does not answer.
+            if first is None and code.inode:
+                continue
             with contextlib.suppress(OSError), pieces.opened(code.file) as file:
                 # Another may have the name by now. The number of the device says nothing: in the list of what is mapped
                 # overlayfs (before Linux 6.8) and btrfs give another one than for the file itself.
                 if code.inode in (0, os.fstat(file).st_ino):
-                    for start in _written(pid, code):
-                        found |= _differences(memory.fileno(), file, start, code)
-    return found
+                    for start, now in chain((first,) if first else (), pages):
+                        found |= _differences(now, file, start, code)
 
 
-def _differences(memory: int, file: int, start: int, code: Code) -> dict[int, bytes]:
-    now = os.pread(memory, PAGE, start)
+def _trapped(pid: int, memory: int, code: Code) -> Iterator[tuple[int, bytes]]:
+    """The pages that were written to and have what may be a breakpoint, with what stands there."""
+    for start in _written(pid, code):
+        with contextlib.suppress(OSError):
+            now = os.pread(memory, PAGE, start)
+            if TRAP and TRAP in now:
+                yield start, now
+
+
+def _differences(now: bytes, file: int, start: int, code: Code) -> dict[int, bytes]:
     before = os.pread(file, PAGE, start - code.start + code.offset)
-    if now[: len(before)] == before or not TRAP:
+    if now[: len(before)] == before:
         return {}
     found, size = {}, len(TRAP)
     at = now.find(TRAP)
