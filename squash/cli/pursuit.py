@@ -6,7 +6,7 @@ import signal
 import socket
 import stat
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,8 +130,9 @@ class Pursuit:
             os._exit(128 + number)
         if number == signal.SIGHUP:
             _speak_to_nobody()
-        self._telling.event("ending", "taking everything back; once more quits at once")
         self._stop.set_result(_ENDINGS[number])
+        with suppress(OSError):
+            self._telling.event("ending", "taking everything back; once more quits at once")
 
     def _late(self) -> None:
         if not self._opened and not self._stop.done():
@@ -292,7 +293,11 @@ class Pursuit:
             self._stop.set_result(Exit.DONE)
 
     def _note(self, text: str) -> None:
-        self._telling.event("client", text)
+        try:
+            self._telling.event("client", text)
+        except OSError as error:
+            if not self._stop.done():
+                self._stop.set_exception(error)
 
     # -- the end ------------------------------------------------------------------------------------
 

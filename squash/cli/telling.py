@@ -33,6 +33,8 @@ class Telling:
         self._shown: set[str] = set()
         self.muted = False
         """Something else has the terminal."""
+        self._unheard = False
+        """What was to be told could not be written."""
 
     def start(self) -> None:
         """Begins to show what is waited for."""
@@ -44,7 +46,10 @@ class Telling:
         self._progress = None
 
     def event(self, name: str, text: str, **facts: Any) -> None:
-        """One step; `text` in words, `facts` for programs."""
+        """One step; `text` in words, `facts` for programs. When nobody reads on: OSError, once."""
+        if self._unheard:
+            return
+        self._unheard = True
         if self._output.as_json:
             known = {key: value for key, value in facts.items() if value is not None}
             sys.stdout.write(as_json({"event": name, "time": time.time()} | known) + "\n")
@@ -53,6 +58,7 @@ class Telling:
             self._progress.reached(text)
         elif not self.muted:
             self._output.note(text)
+        self._unheard = False
 
     def result(self, *lines: str) -> None:
         """What is to be copied."""

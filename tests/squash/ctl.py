@@ -90,4 +90,6 @@ class Running:
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
+        if self.process.stdout and self.process.stdout.closed:
+            self.process.stdout = None
         self.process.communicate()

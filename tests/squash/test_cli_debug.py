@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -310,6 +311,26 @@ async def test_a_program_dies_with_a_squashctl_that_is_killed(desk: Desk, tmp_pa
     desk.world.service("other", "demo/py", [sys.executable, "-c", LOOP])
     done = await in_thread(desk.ctl, "debug", "container", "other", "-n", desk.namespace, "--with", "code")
     assert (done.returncode, list(places.iterdir())) == (0, [])
+
+
+@pytest.mark.parametrize("then", ["interrupt", "client"])
+async def test_nobody_reads_on(desk: Desk, then: str) -> None:
+    """As after `squashctl debug … --json | head -5`: Ctrl-C still ends it, and so does the next thing to be told."""
+    desk.world.agent()
+    desk.world.service("py", "demo/py", [sys.executable, "-c", LOOP])
+    running = desk.start("container", "py", "-n", desk.namespace, "--json")
+    port = (await Events(running).until("connect"))["listen"]["port"]
+    assert running.process.stdout
+    running.process.stdout.close()
+    if then == "interrupt":
+        running.send(signal.SIGINT)
+        assert await in_thread(running.process.wait, 30) == 130
+    else:
+        with await in_thread(socket.create_connection, ("127.0.0.1", port)):
+            assert await in_thread(running.process.wait, 30) == 1
+    assert running.process.stderr
+    assert running.process.stderr.read() == ""
+    desk.nothing_left()
 
 
 async def test_the_console_on_a_terminal(desk: Desk, caller: Caller) -> None:
