@@ -12,6 +12,7 @@ from agent.attach import Tools
 from agent.audit import LAST, Audit
 from agent.lease import Lease, describe
 from agent.loop import Loop
+from agent.nursery import Nursery
 from agent.places import Places
 from agent.preflight import gather, node
 from agent.preflight.finding import Level
@@ -50,6 +51,7 @@ async def run(settings: AgentSettings) -> None:
             debuggers=debuggers.installed(),
             places=places,
             targets=Targets(),
+            guards=Nursery(),
             slots=asyncio.Semaphore(settings.concurrency),
             audit=Audit(client),
         )
@@ -74,6 +76,7 @@ async def run(settings: AgentSettings) -> None:
         for task in (auditing, going):
             task.cancel()
         await asyncio.wait({tunnel, renewing, auditing, going})
+        await tools.guards.close()
     places.close()
 
 

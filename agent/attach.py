@@ -17,6 +17,7 @@ from agent.audit import Audit
 from agent.choice import AmbiguousError, pick
 from agent.containers import Containers
 from agent.debuggers import Debugger, DebugServer, Target, attempt
+from agent.nursery import Nursery
 from agent.places import Places
 from agent.preflight import finding
 from agent.preflight.run import examine
@@ -58,6 +59,7 @@ class Tools:
     debuggers: Mapping[str, Debugger]
     places: Places
     targets: Targets
+    guards: Nursery
     slots: asyncio.Semaphore
     audit: Audit
 
@@ -166,7 +168,7 @@ class Attachment:
     async def _placed(self, debugger: Debugger, process: Process) -> AsyncIterator[tuple[Target, Path]]:
         """A place for the debugger, and the path of its clients' socket; nothing of it is left behind."""
         place = self._tools.places.make(debugger.name)
-        target, orderly = Target(process, place.directory), False
+        target, orderly = Target(process, place.directory, guards=self._tools.guards), False
         try:
             yield target, place.socket
             orderly = True

@@ -1,14 +1,13 @@
 """Starting delve: the first thing in the life of its guard, which loads what it needs for the rest meanwhile.
 
-Arguments: the pid and the path for the notes. Summons (agent.summons): the program delve, the way it listens, a JSON
-list of addresses where there are traps already; then names of terms. So little is imported because every millisecond
-here is one that a developer waits. But from the moment that delve may touch the process there are notes (agent.rescue),
-for the case that this process is killed.
+Its summons (agent.summons): the pid, the path for the notes, the program delve, the way it listens, a JSON list of
+addresses where there are traps already; then names of terms. So little is imported because a developer may be waiting.
+But from the moment that delve may touch the process there are notes (agent.rescue), for the case that this process is
+killed.
 """
 
 import ctypes
 import os
-import sys
 
 from agent.summons import awaited
 from agent.taskstat import START_TIME, fields, stopped
@@ -31,8 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def main() -> None:
     # What ends a service must not come between it and a release. The signal module takes longer to load.
     _signals(_IGNORE)
-    pid, notes = sys.argv[1:]
-    delve, way, others, *_ = awaited()
+    pid, notes, delve, way, others, *_ = awaited()
     child, said, noted = spawn(delve, int(pid), notes, way, others)
 
     from pathlib import Path  # noqa: PLC0415 - delve starts meanwhile

@@ -260,10 +260,9 @@ def spawn(gdbserver: str, pid: int, path: str) -> tuple[Who, int]:
 
 
 def main() -> None:
-    """Arguments: the pid and the path for the notes. Summons: the gdbserver program, the names of terms that hold."""
+    """Summons: the pid, the path for the notes, the gdbserver program, the names of the terms that hold."""
     outlive()
-    pid, notes = sys.argv[1:]
-    gdbserver, *terms = awaited()
+    pid, notes, gdbserver, *terms = awaited()
     try:
         guard = Guard(int(pid), notes, gdbserver, Terms(**dict.fromkeys(terms, True)))
     except (LostError, OSError) as error:

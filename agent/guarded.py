@@ -1,22 +1,18 @@
 """A debug server that runs only while a client is there, behind a guard: a process of its own, which outlives us.
 
 Debuggers that stop what they attach to, and whose death would kill it, are kept like that. The guard starts the
-debugger when it is told of a client, and sees to it that the process is free when our end of the line to it closes, for
-whatever reason. It is started itself when the process is attached to: to load what it needs takes longer than all else.
+debugger, and sees to it that the process is free when our end of the line to it closes, for whatever reason.
 """
 
 import asyncio
 import contextlib
 import os
-import socket
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import agent
 from agent import rescue
+from agent.nursery import Guard, Nursery, start
 from agent.process import Process
 from agent.rescue import Notes
 from agent.streams import Stream
@@ -37,36 +33,28 @@ ATTACHED = "attached"
 """First word of what a guard says on its standard error when the debugger sits in the process."""
 
 
-@dataclass
-class _Guard:
-    process: asyncio.subprocess.Process
-    line: Stream
-    """Its end means to it: leave."""
-    said: "asyncio.Future[str]"
-    """Its first word, or its last if it has not said that it is attached."""
-    watching: "asyncio.Task[None]"
-
-
 class Guarded(ABC):
     """One process's debug server: a guard and a debugger for each client, and no debugger between clients."""
 
     module: str
-    """Of the guard: its `main` is run, with the pid and the path for the notes. In its summons come `arguments`, and
-    the terms that hold."""
+    """Of the guard: its `main` is run. In its summons come the pid, the path for the notes, `arguments`, and the terms
+    that hold."""
 
-    def __init__(self, process: Process, directory: Path, log: Log) -> None:
+    def __init__(self, process: Process, directory: Path, log: Log, guards: Nursery | None) -> None:
+        """`guards`: where a guard may be waiting; without it each is started when its client comes."""
         self._process = process
+        self._guards = guards
         self._notes = directory / NOTES
         self._log = log
         self._ended = asyncio.Event()
-        self._guard: _Guard | None = None
+        self._guard: Guard | None = None
+        self._watching: asyncio.Task[None] | None = None
         try:
             self._pidfd = procfs.handle(process.pid)
         except ProcessLookupError:
             raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} is gone") from None
         asyncio.get_running_loop().add_reader(self._pidfd, self._over)
-        # Until a client comes it does nothing but load what it needs.
-        self._next: asyncio.Task[_Guard] | None = spawn(self._start(), f"start of a guard for {process.pid}")
+        self._prepare()
 
     @abstractmethod
     def _arguments(self) -> Sequence[str]:
@@ -94,10 +82,10 @@ class Guarded(ABC):
         if self._ended.is_set():
             raise ConnectionError(f"process {self._process.pid} is gone")
         try:
-            words = await self._summon(await self._waiting(), terms)
+            words = await self._summon(await self._guards.take(self.module), terms) if self._guards else ""
             if not words:
                 await self.disconnected()  # the one that waited has died meanwhile
-                words = await self._summon(await self._start(), terms)
+                words = await self._summon(await start(self.module), terms)
             if not words.startswith(ATTACHED) or self._guard is None:
                 raise ConnectionError(words or "the guard died")
             return await self._dial(self._guard.line, words)
@@ -105,77 +93,41 @@ class Guarded(ABC):
             await self.disconnected()
             raise
 
-    async def _summon(self, guard: _Guard | None, terms: Terms) -> str:
-        """Its first word; empty when there is no guard, or it died without one. Raises TimeoutError."""
-        self._guard = guard
-        if guard is None:
-            return ""
+    async def _summon(self, guard: Guard, terms: Terms) -> str:
+        """Its first word; empty when it died without one. Raises TimeoutError."""
+        said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._guard, self._watching = guard, spawn(self._watch(guard.process, said), f"guard of {self._process.pid}")
         given = [name for name, holds in terms._asdict().items() if holds]
-        guard.line.writer.write(summons([*self._arguments(), *given]))
+        words = [str(self._process.pid), str(self._notes), *self._arguments(), *given]
+        guard.line.writer.write(summons(words))
         async with asyncio.timeout(self._patience()):
-            return await guard.said
+            return await said
 
     async def disconnected(self) -> None:
         """The stream must be closed. Returns when the process is free, which takes some milliseconds as a rule."""
-        if self._guard:
-            await self._dismiss(self._guard)
-            self._guard = None
+        guard, watching = self._guard, self._watching
+        if guard is None or watching is None:
+            return
+        await guard.line.close()
+        await asyncio.wait({watching}, timeout=GUARD)
+        if not watching.done():
+            self._log.warning("the guard does not end")
+            with contextlib.suppress(ProcessLookupError):
+                guard.process.kill()
+            await asyncio.wait({watching})
+        self._guard = self._watching = None
+        self._prepare()
 
     async def ended(self) -> None:
         await self._ended.wait()
 
     async def detach(self) -> None:
         await self.disconnected()
-        if waiting := await self._waiting():
-            await self._dismiss(waiting)
         self._over()
 
-    async def _start(self) -> _Guard:
-        """Raises OSError."""
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                process = await asyncio.create_subprocess_exec(
-                    *self._command(),
-                    stdin=theirs.fileno(),
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.PIPE,
-                    start_new_session=True,
-                )
-            said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-            watching = spawn(self._watch(process, said), f"guard of {self._process.pid}")
-            return _Guard(process, Stream(*await asyncio.open_unix_connection(sock=ours)), said, watching)
-        except BaseException:
-            ours.close()
-            raise
-
-    async def _waiting(self) -> _Guard | None:
-        """The guard that was started early, once; None when it could not be, or has ended."""
-        if self._next is None:
-            return None
-        await asyncio.wait({self._next})
-        started, self._next = self._next, None
-        if started.cancelled() or started.exception():
-            return None
-        guard = started.result()
-        if guard.watching.done():
-            await guard.line.close()
-            return None
-        return guard
-
-    async def _dismiss(self, guard: _Guard) -> None:
-        await guard.line.close()
-        await asyncio.wait({guard.watching}, timeout=GUARD)
-        if not guard.watching.done():
-            self._log.warning("the guard does not end")
-            with contextlib.suppress(ProcessLookupError):
-                guard.process.kill()
-            await asyncio.wait({guard.watching})
-
-    def _command(self) -> list[str]:
-        root = str(Path(agent.__file__).parent.parent)
-        start = f"import sys; sys.path.insert(0, {root!r}); from {self.module} import main; main()"
-        return [sys.executable, "-I", "-S", "-c", start, str(self._process.pid), str(self._notes)]
+    def _prepare(self) -> None:
+        if self._guards:
+            self._guards.prepare(self.module)
 
     async def _watch(self, guard: asyncio.subprocess.Process, said: "asyncio.Future[str]") -> None:
         """Until the guard has ended and the process is free."""

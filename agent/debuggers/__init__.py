@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
+from agent.nursery import Nursery
 from agent.preflight.facts import Facts
 from agent.preflight.finding import Finding
 from agent.preflight.needs import Needs
@@ -46,6 +47,8 @@ class Target:
     attempts: list[Attempt] = field(default_factory=list)
     unfinished: list["asyncio.Task[bool]"] = field(default_factory=list)
     """Each ends with whether nothing is left to be undone: else the directory and its notes are for `recover`."""
+    guards: Nursery | None = None
+    """Where those debuggers that are kept by a guard may have one waiting."""
 
 
 class DebugServer(Protocol):

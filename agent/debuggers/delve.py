@@ -143,7 +143,7 @@ class DelveServer(Guarded):
     module = "agent.delve_start"
 
     def __init__(self, target: Target, path: str, way: str) -> None:
-        super().__init__(target.process, target.directory, Log("delve", pid=target.process.pid))
+        super().__init__(target.process, target.directory, Log("delve", pid=target.process.pid), target.guards)
         self._path = path
         self._way = way
         self._door = target.directory / SOCKET

@@ -104,7 +104,7 @@ class GdbServer(Guarded):
     module = "agent.guard"
 
     def __init__(self, target: Target, program: str) -> None:
-        super().__init__(target.process, target.directory, Log("gdb", pid=target.process.pid))
+        super().__init__(target.process, target.directory, Log("gdb", pid=target.process.pid), target.guards)
         self._program = program
 
     def _arguments(self) -> Sequence[str]:

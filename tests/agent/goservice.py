@@ -16,9 +16,9 @@ from agent import traps
 from agent.debuggers import Target
 from agent.process import Process
 from agent.taskstat import stopped
-from squash import procfs
 from squash.tasks import spawn
 from tests.agent.native import until
+from tests.drivers.helpers import GUARD, TRACER, helpers_of
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent.parent
@@ -133,27 +133,16 @@ class GoService:
 
     def debuggers(self) -> list[int]:
         """Pids of guards and delves of this service."""
-        return [pid for pid in procfs.pids() if self._is_debugger(pid)]
+        return [pid for pid, kind in helpers_of(self.pid).items() if kind in (GUARD, TRACER)]
 
     def guard(self) -> int:
-        return next(pid for pid in self.debuggers() if "agent.delve_start" in _words(pid))
+        return self._only(GUARD)
 
     def delve(self) -> int:
-        return next(iter(self.delves()))
+        return self._only(TRACER)
 
-    def delves(self) -> list[int]:
-        return [pid for pid in self.debuggers() if "agent.delve_start" not in _words(pid)]
-
-    def _is_debugger(self, pid: int) -> bool:
-        words = _words(pid)
-        return f"\0{self.pid}\0" in words and ("agent.delve_start" in words or "\0attach\0" in words)
-
-
-def _words(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
+    def _only(self, wanted: str) -> int:
+        return next(pid for pid, kind in helpers_of(self.pid).items() if kind == wanted)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from agent.process import Process
 from agent.rsp import Splitter, body, packet
 from agent.streams import Stream
 from agent.taskstat import stopped
-from squash import procfs
+from tests.drivers.helpers import GUARD, TRACER, helpers_of
 
 SOURCE = """
 #include <fcntl.h>
@@ -136,24 +136,16 @@ class Service:
 
     def debuggers(self) -> list[int]:
         """Pids of guards and gdbservers of this service."""
-        return [pid for pid in procfs.pids() if self._is_debugger(pid)]
-
-    def gdbservers(self) -> list[int]:
-        return [pid for pid in self.debuggers() if (stat := procfs.stat(pid)) and stat.comm == "gdbserver"]
+        return [pid for pid, kind in helpers_of(self.child.pid).items() if kind in (GUARD, TRACER)]
 
     def gdbserver(self) -> int:
-        return next(iter(self.gdbservers()))
+        return self._only(TRACER)
 
     def guard(self) -> int:
-        return next(pid for pid in self.debuggers() if (stat := procfs.stat(pid)) and stat.comm != "gdbserver")
+        return self._only(GUARD)
 
-    def _is_debugger(self, pid: int) -> bool:
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            return False
-        mine = str(self.child.pid).encode()
-        return mine in words and (b"--attach" in words or any(b"agent.guard" in word for word in words))
+    def _only(self, wanted: str) -> int:
+        return next(pid for pid, kind in helpers_of(self.child.pid).items() if kind == wanted)
 
 
 class Client:

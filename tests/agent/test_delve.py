@@ -170,7 +170,7 @@ async def test_nothing_is_traced_before_a_client_comes(running: GoService) -> No
     assert refusal(examine(Delve(delve()), running.process)) is None
     server = await Delve(delve()).attach(target)
     await running.is_free()
-    assert not running.delves()
+    assert not running.debuggers()
     assert target.attempts[-1].reason is None
     await server.detach()
     await server.detach()
@@ -190,7 +190,7 @@ async def test_files_that_cannot_be_reached_hold_up_nobody(running: GoService, m
             async with asyncio.timeout(10):
                 with pytest.raises(ConnectionError, match="cannot be read"):
                     await server.connect()
-            assert not running.delves()
+            assert not running.debuggers()
     finally:
         reached.set()
     await (await server.connect()).close()

@@ -69,7 +69,7 @@ async def test_nobody_stops_the_process_without_a_word(running: Service, monkeyp
     served = Session(server, "gdb", Doors(running.directory / "client.sock"), Log("test"), ORDINARY, DEAF)
     silent = await served.enter(Guest(client="probe"))
     await running.is_free()
-    assert not running.gdbservers()
+    assert not running.debuggers()
     silent.writer.write(b"+")  # a word, and then none: what a debugger's client never does
     await until(lambda: running.process.tracer)
     await asyncio.wait_for(silent.reader.read(), 20)
@@ -186,7 +186,7 @@ async def test_a_watchpoint_goes_with_its_client(running: Service) -> None:
 async def test_nothing_is_traced_before_a_client_comes(running: Service) -> None:
     server = await Gdb().attach(running.target)
     await running.is_free()
-    assert not running.gdbservers()
+    assert not running.debuggers()
     await server.detach()
     await server.detach()
 

@@ -1,4 +1,4 @@
-"""Guards that wait for their client, started when the process was attached to."""
+"""Guards that wait for a client, started ahead."""
 
 import asyncio
 import os
@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agent.debuggers.gdb import Gdb
-from agent.guarded import NOTES
+from agent.debuggers.gdb import Gdb, GdbServer
+from agent.nursery import Nursery
+from agent.summons import WAITING
 from squash import procfs
 from tests.agent.goservice import ROOT
 from tests.agent.native import Client, Service, build, service, until
@@ -29,35 +31,58 @@ async def running(program: Path, short: Path) -> AsyncIterator[Service]:
         yield found
 
 
-async def waiting(running: Service) -> int:
-    """The pid of a guard that has loaded what it needs."""
-    await until(lambda: len(running.debuggers()) == 1)
-    pid = running.guard()
-    # It does nothing but read what it is told.
-    await until(lambda: (stat := procfs.stat(pid)) is not None and stat.state == "S")
-    return pid
+@pytest.fixture
+async def guards() -> AsyncIterator[Nursery]:
+    made = Nursery()
+    yield made
+    await made.close()
+    assert not waiting()
 
 
-async def test_one_client_is_served_by_the_guard_that_waits(running: Service) -> None:
-    server = await Gdb().attach(running.target)
-    guard = await waiting(running)
-    client = Client(await server.connect())
-    await client.greet()
-    assert running.guard() == guard
-    await client.stream.close()
-    await server.disconnected()
-    await running.is_free()
-    assert not running.debuggers(), "the next one has a guard of its own, when it comes"
-    await (await server.connect()).close()
+def waiting() -> list[int]:
+    """Pids of guards of this test process that wait."""
+    stats = ((pid, procfs.stat(pid)) for pid in procfs.pids())
+    return [pid for pid, stat in stats if stat and stat.comm == WAITING and stat.ppid == os.getpid()]
+
+
+async def attached(running: Service, guards: Nursery) -> tuple[GdbServer, int]:
+    """A debug server, and the pid of the guard that waits."""
+    server = await Gdb().attach(replace(running.target, guards=guards))
+    await until(waiting)
+    return server, waiting()[0]
+
+
+async def test_a_client_is_served_by_the_guard_that_waits(running: Service, guards: Nursery) -> None:
+    server, guard = await attached(running, guards)
+    for _ in range(3):
+        client = Client(await server.connect())
+        await client.greet()
+        assert running.guard() == guard
+        await client.stream.close()
+        await server.disconnected()
+        await running.is_free()
+        assert not running.debuggers()
+        await until(waiting)
+        [guard] = waiting()
     await server.detach()
-    assert not running.debuggers()
 
 
-async def test_a_guard_that_died_waiting_is_replaced(running: Service) -> None:
-    server = await Gdb().attach(running.target)
-    guard = await waiting(running)
+async def test_several_clients_at_once_each_have_a_guard(short: Path, program: Path, guards: Nursery) -> None:
+    (short / "a").mkdir()
+    (short / "b").mkdir()
+    async with service(program, short / "a") as first, service(program, short / "b") as second:
+        servers = [await Gdb().attach(replace(each.target, guards=guards)) for each in (first, second)]
+        clients = [Client(stream) for stream in await asyncio.gather(*(server.connect() for server in servers))]
+        await asyncio.gather(*(client.greet() for client in clients))
+        assert first.guard() != second.guard()
+        for client, server in zip(clients, servers, strict=True):
+            await client.stream.close()
+            await server.detach()
+
+
+async def test_a_guard_that_died_waiting_is_replaced(running: Service, guards: Nursery) -> None:
+    server, guard = await attached(running, guards)
     os.kill(guard, signal.SIGKILL)
-    await until(lambda: not running.debuggers())
     client = Client(await server.connect())
     await client.greet()
     assert running.guard() != guard
@@ -66,34 +91,16 @@ async def test_a_guard_that_died_waiting_is_replaced(running: Service) -> None:
     await running.is_free()
 
 
-async def test_it_ends_with_the_debug_server(running: Service) -> None:
-    server = await Gdb().attach(running.target)
-    await waiting(running)
-    await server.detach()
-    assert not running.debuggers()
-    assert not list(running.place.iterdir())
-
-
-async def test_it_ends_with_an_attach_that_is_given_up_at_once(running: Service) -> None:
-    for _ in range(3):
-        server = await Gdb().attach(running.target)
-        await server.detach()
-        assert not running.debuggers()
-
-
 @pytest.mark.parametrize("module", ["agent.guard", "agent.delve_start"])
-def test_it_ends_with_the_agent(module: str, running: Service) -> None:
-    notes = running.place / NOTES
-    command = [sys.executable, "-c", f"from {module} import main; main()", str(running.child.pid), str(notes)]
+def test_it_ends_with_the_agent(module: str) -> None:
     ours, theirs = socket.socketpair()
     with theirs:
+        command = [sys.executable, "-c", f"from {module} import main; main()"]
         guard = subprocess.Popen(command, cwd=ROOT, stdin=theirs.fileno(), stderr=subprocess.PIPE)
-    ours.sendall(b"gdbserver")  # not all that it waits for
+    ours.sendall(str(os.getpid()).encode())  # not all that it waits for
     ours.close()
     _, said = guard.communicate(timeout=20)
     assert (guard.returncode, said) == (0, b"")
-    assert not notes.exists()
-    assert not running.process.tracer
 
 
 async def test_a_gdbserver_that_ends_at_once_is_noticed(running: Service) -> None:

@@ -108,13 +108,12 @@ async def test_a_process_is_after_an_orderly_leave_as_it_was_before(strange: Pat
         ours, theirs = socket.socketpair()
         guard = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", "from agent.delve_start import main; main()"),
-            *(str(target.pid), str(notes)),
             cwd=ROOT,
             stdin=theirs.fileno(),
             stderr=subprocess.PIPE,
         )
         with ours, theirs:
-            ours.sendall(summons([str(delve), UNIX, "[]"]))
+            ours.sendall(summons([str(target.pid), str(notes), str(delve), UNIX, "[]"]))
             assert guard.stderr
             assert (await guard.stderr.readline()).startswith(b"attached")
             (short / "leave").write_text("")

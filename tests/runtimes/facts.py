@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from agent.summons import WAITING
 from demo.janitor import MARK
 from demo.world import World
 from squash import procfs
@@ -80,7 +81,7 @@ def settled(look: Callable[[], Facts], before: Facts, limit: float = 30.0) -> st
 def helpers(world: World) -> dict[int, str]:
     """Processes of this world that it did not start itself, by pid: the debuggers that its agents have started.
 
-    Each with its own name and its arguments.
+    Each with its own name and its arguments. A guard that waits works for nobody yet.
     """
     mine = {child.pid for child in world.children}
     found = {}
@@ -88,7 +89,7 @@ def helpers(world: World) -> dict[int, str]:
         environment = procfs.environ(pid) or {}
         if pid in mine or environment.get(MARK) != str(world.directory):
             continue
-        if (stat := procfs.stat(pid)) and stat.state not in "ZX":
+        if (stat := procfs.stat(pid)) and stat.state not in "ZX" and stat.comm != WAITING:
             words = (procfs.PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ")
             found[pid] = f"{stat.comm}: {words.decode(errors='replace')}".strip()
     return found

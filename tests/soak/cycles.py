@@ -25,6 +25,7 @@ from squash.model import AttachmentSpec, DebugAttachment, State
 from squash.tasks import spawn
 from tests import drivers
 from tests.drivers import Spot
+from tests.drivers.helpers import helpers_of
 from tests.drivers.languages import LOCAL, USUAL, Language, tools
 from tests.eventually import eventually
 
@@ -159,7 +160,7 @@ class Cycles:
         return Traces(
             seen,
             tuple(litter + ([str(inside)] if inside.exists() else [])),
-            tuple(_helpers(pid)),
+            tuple(helpers_of(pid).values()),
             int(status.get("Threads", -1)),
         )
 
@@ -203,14 +204,3 @@ def _connections(pid: int) -> set[str]:
     """TCP sockets that do not listen."""
     lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return {f"socket:[{words[9]}]" for words in lines if words[3] != "0A"}
-
-
-def _helpers(pid: int) -> list[str]:
-    """Processes that name this one among their arguments: debuggers, guards, injectors."""
-    found = []
-    for other in procfs.pids():
-        with contextlib.suppress(OSError):
-            words = Path(f"/proc/{other}/cmdline").read_bytes().split(b"\0")
-            if str(pid).encode() in words:
-                found.append(b" ".join(words).decode(errors="replace"))
-    return found

@@ -11,19 +11,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
 from demo.shop import Pod
 from demo.world import Child, World
-from squash import procfs
 from squash.calls import Call, create_request, delete_attachment, get_attachment
 from squash.errors import ApiError, UnreachableError
 from squash.model import DebugAttachment, DebugRequest, HoldUntil, Phase, RequestSpec, State
 from squash.tasks import spawn
 from tests.drivers import Spot
+from tests.drivers.helpers import OTHER, helpers_of
 from tests.drivers.languages import USUAL, Language, tools
 from tests.e2e.street import Caller, Street, patience
 from tests.soak import client
@@ -109,15 +108,6 @@ class Scene:
         elif victim is Victim.SIDECAR:
             listen = pod.sidecar.where.removeprefix("http://")
             pod.sidecar = self.world.sidecar(pod.name, *patience(HELD), listen=listen)
-
-
-def _helper(words: list[bytes]) -> str:
-    """What a process with these arguments is to a debugger; empty: nothing."""
-    if any(b"agent.guard" in word or b"agent.delve_start" in word for word in words):
-        return Victim.GUARD
-    if b"--attach" in words or b"attach" in words:
-        return Victim.TRACER
-    return Victim.INJECTOR if any(b"agent.inject" in word for word in words) else ""
 
 
 class Run:
@@ -232,15 +222,8 @@ class Run:
 
     def _helpers(self, only: Victim | None = None) -> list[int]:
         """Pids of whatever works for a debugger at the service's process: guard, tracer, injector."""
-        mine, found = str(self.pod.service.pid).encode(), []
-        for pid in procfs.pids():
-            try:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if mine in words and (kind := _helper(words)) and only in (None, kind):
-                found.append(pid)
-        return found
+        found = helpers_of(self.pod.service.pid).items()
+        return [pid for pid, kind in found if kind != OTHER and only in (None, kind)]
 
     # -- what must be true --------------------------------------------------------------------------
 
