@@ -22,8 +22,15 @@ from .matching import MUTATION, UNMARKED, but_not, filter_config, marked, noted_
 from .onward import ONWARD
 from .yaml import Commented
 
-ClusterName = Annotated[str, msgspec.Meta(pattern=r"^[!-~]+$" + PYTHON_ALONE, max_length=200)]
-HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[!#$&'*+.^_`|~0-9A-Za-z-]+$", max_length=200)]
+ClusterName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[!-~]+$" + PYTHON_ALONE,
+        max_length=200,
+        description="at most 200 printable ASCII characters without spaces",
+    ),
+]
+HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[!#$&'*+.^_`|~0-9A-Za-z-]+$" + PYTHON_ALONE, max_length=200)]
 SIDECAR = "squash_sidecar"
 FILTER = "squash"
 MARGIN = 0.5

@@ -1,6 +1,6 @@
 """What a type allows, in words: for whoever gave a setting a value that cannot be used."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -19,8 +19,7 @@ def expected(wanted: Any) -> str:
 def _words(wanted: Any) -> str:
     if get_origin(wanted) is Annotated:
         inner, *meta = get_args(wanted)
-        limits = [_limits(each) for each in meta if isinstance(each, msgspec.Meta)]
-        return "".join([_words(inner), *limits]) if inner in _NUMBERS else ""
+        return _annotated(inner, [each for each in meta if isinstance(each, msgspec.Meta)])
     if get_origin(wanted) in (Union, UnionType):
         return next(filter(None, map(_words, get_args(wanted))), "")
     if get_origin(wanted) is Literal:
@@ -30,6 +29,12 @@ def _words(wanted: Any) -> str:
     if wanted is bool:
         return "true or false"
     return _NUMBERS.get(wanted, "")
+
+
+def _annotated(inner: Any, meta: Sequence[msgspec.Meta]) -> str:
+    """By the description, or by the limits of a number."""
+    described = next((each.description for each in meta if each.description), "")
+    return described or ("".join([_words(inner), *map(_limits, meta)]) if inner in _NUMBERS else "")
 
 
 def _one_of(values: Iterable[object]) -> str:

@@ -43,7 +43,7 @@ def audit(
 
         found = squash.client.send(
             list_audit(
-                attachment=whole_id(squash.client, attachment) if attachment else None,
+                attachment=whole_id(squash.client, attachment) if attachment is not None else None,
                 actor=actor,
                 action=action,
                 since=None if since is None else time.time() - since,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from squash.cli.front import Config, Front, Json, Server, front
-from squash.cli.parameters import POD, Id, Timeout, duration, image_name, whole_place
+from squash.cli.parameters import POD, Id, Timeout, duration, named, whole_place
 from squash.cli.triggers import OfMethod, OfPath, OfStatus, OnTrigger, OverThreshold, terms
 from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, HoldUntil
 
@@ -17,6 +17,7 @@ _ProcessName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
+        parser=named("process"),
         help="The process to debug when the container runs several: its executable or script.",
         show_default=False,
     ),
@@ -28,7 +29,7 @@ _Wait = Annotated[
 
 def debug_request(
     image: Annotated[
-        str, typer.Argument(metavar="IMAGE", parser=image_name, help="The image, as the container names it.")
+        str, typer.Argument(metavar="IMAGE", parser=named("image"), help="The image, as the container names it.")
     ],
     debugger: Annotated[
         str,
@@ -98,16 +99,34 @@ def debug_request(
 def debug_container(
     pod: Annotated[str, POD],
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", metavar="NAME", help="The pod's namespace.", show_default=False)
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            metavar="NAME",
+            parser=named("namespace"),
+            help="The pod's namespace.",
+            show_default=False,
+        ),
     ] = None,
     container: Annotated[
         str | None,
-        typer.Option("--container", "-c", metavar="NAME", help="Which container of several.", show_default=False),
+        typer.Option(
+            "--container",
+            "-c",
+            metavar="NAME",
+            parser=named("container"),
+            help="Which container of several.",
+            show_default=False,
+        ),
     ] = None,
     image: Annotated[
         str | None,
         typer.Option(
-            metavar="IMAGE", parser=image_name, help="Refuse unless the container runs this image.", show_default=False
+            metavar="IMAGE",
+            parser=named("image"),
+            help="Refuse unless the container runs this image.",
+            show_default=False,
         ),
     ] = None,
     debugger: Annotated[

@@ -14,7 +14,7 @@ from msgspec import structs
 from squash.cli.connect import address_option, check_listen
 from squash.cli.exits import Exit
 from squash.cli.front import Config, Front, Json, Server, front
-from squash.cli.parameters import POD, duration, image_name, whole_place
+from squash.cli.parameters import POD, duration, named, whole_place
 from squash.model import AttachmentSpec, DebugAttachment, DebugRequest, HoldUntil, Metadata, RequestSpec
 from squash.options import Address
 from squash.result import MARK
@@ -68,7 +68,14 @@ def _mapping(text: str) -> tuple[str, str]:
 
 Namespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", metavar="NAME", help="Only in this namespace.", show_default=False),
+    typer.Option(
+        "--namespace",
+        "-n",
+        metavar="NAME",
+        parser=named("namespace"),
+        help="Only in this namespace.",
+        show_default=False,
+    ),
 ]
 Debugger = Annotated[
     str | None,
@@ -76,7 +83,12 @@ Debugger = Annotated[
 ]
 ProcessName = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Which process of several: its executable or script.", show_default=False),
+    typer.Option(
+        metavar="NAME",
+        parser=named("process"),
+        help="Which process of several: its executable or script.",
+        show_default=False,
+    ),
 ]
 ReadOnly = Annotated[bool, typer.Option("--read-only", help="Look, but change nothing.")]
 AllowTerminate = Annotated[
@@ -147,7 +159,7 @@ def image(
     image: Annotated[
         str | None,
         typer.Argument(
-            metavar="IMAGE", parser=image_name, help="The image, as the container names it.", show_default=False
+            metavar="IMAGE", parser=named("image"), help="The image, as the container names it.", show_default=False
         ),
     ] = None,
     namespace: Namespace = None,
@@ -231,7 +243,14 @@ def container(
     namespace: Namespace = None,
     name: Annotated[
         str | None,
-        typer.Option("--container", "-c", metavar="NAME", help="Which container of several.", show_default=False),
+        typer.Option(
+            "--container",
+            "-c",
+            metavar="NAME",
+            parser=named("container"),
+            help="Which container of several.",
+            show_default=False,
+        ),
     ] = None,
     debugger: Debugger = None,
     process_name: ProcessName = None,

@@ -12,12 +12,13 @@ from squash.reasons import Reason
 T = TypeVar("T")
 Found = DebugAttachment | DebugRequest
 _SHOWN = 5
+_EMPTY = "an empty text is no id"
 
 
 def find(client: Client, text: str) -> Found:
     """The one object whose id is, or else begins with, `text`. Raises SquashError when there is none or several."""
     if not text:
-        raise SettingError("an empty text is no id")
+        raise SettingError(_EMPTY)
     # What is no id by itself may still begin one; in a path it could mean another place (`.` and `..` do).
     if re.match(NAME_PATTERN, text) and (
         exact := _exact(client, get_attachment(text)) or _exact(client, get_request(text))
@@ -33,7 +34,9 @@ def find(client: Client, text: str) -> Found:
 
 
 def whole_id(client: Client, text: str) -> str:
-    """The attachment's id that begins with `text`; `text` itself when there is none any more."""
+    """The attachment's id that begins with `text`; `text` itself when there is none any more. Raises SettingError."""
+    if not text:
+        raise SettingError(_EMPTY)
     found = [each.name for each in client.send(list_attachments()) if each.name.startswith(text)]
     if text in found or not found:
         return text

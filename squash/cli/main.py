@@ -209,7 +209,7 @@ def _run(argv: list[str]) -> int:
         text = str(error.object)
         if not _ESCAPED.search(text):
             raise
-        Output("--json" in argv).failure(Exit.USAGE, f"{text!a} cannot be sent: it is not UTF-8")
+        Output("--json" in argv).failure(Exit.USAGE, f"{text!a} is no text in {sys.getfilesystemencoding()}")
         return Exit.USAGE
     except Exception as error:
         if not isinstance(error, _USAGE_ERROR):

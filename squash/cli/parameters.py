@@ -3,7 +3,7 @@
 import contextlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,16 +32,6 @@ def duration(text: str) -> float:
     return days * 86_400 + hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
 
-def image_name(text: str) -> str:
-    """An image, as given. Raises typer.BadParameter for what can be none."""
-    return _name(text, "image")
-
-
-def pod_name(text: str) -> str:
-    """A pod, as given. Raises typer.BadParameter for what can be none."""
-    return _name(text, "pod")
-
-
 def whole_place(pod: str, namespace: str | None, container: str | None) -> tuple[str, str | None, str | None]:
     """Pod, namespace and container from what was typed: the pod may stand with the others, as lists show a container.
 
@@ -59,13 +49,20 @@ def whole_place(pod: str, namespace: str | None, container: str | None) -> tuple
     return parts[1], parts[0], parts[2] if len(parts) == 3 else container
 
 
-def _name(text: str, what: str) -> str:
-    """What was left empty, such as by a variable of a script that is not set, must not count as not given."""
-    if not text.strip():
-        raise typer.BadParameter(f"{text!r} is no {what}")
-    if _CONTROL.search(text):
-        raise typer.BadParameter(f"{text!r} is no {what}: control characters are in it")
-    return text
+def named(what: str) -> Callable[[str], str]:
+    """A parser of names of that kind, which come out as given. It raises typer.BadParameter for what can be none.
+
+    What was left empty, such as by a variable of a script that is not set, must not count as not given.
+    """
+
+    def name(text: str) -> str:
+        if not text.strip():
+            raise typer.BadParameter(f"{text!r} is no {what}")
+        if _CONTROL.search(text):
+            raise typer.BadParameter(f"{text!r} is no {what}: control characters are in it")
+        return text
+
+    return name
 
 
 def age(seconds: float) -> str:
@@ -110,7 +107,7 @@ Id = Annotated[
 ]
 POD = typer.Argument(
     metavar="POD",
-    parser=pod_name,
+    parser=named("pod"),
     help="The pod, or NAMESPACE/POD as lists show it; of a plain process its SQUASH_POD.",
     show_default=False,
 )

@@ -9,7 +9,7 @@ import typer
 
 from squash.cli.exits import Exit
 from squash.cli.front import Config, Front, Json, Server, front
-from squash.cli.parameters import age, duration, image_name
+from squash.cli.parameters import age, duration, named
 from squash.errors import SettingError
 from squash.reasons import Reason
 
@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 def create(
     image: Annotated[
-        str, typer.Option("--image", metavar="IMAGE", parser=image_name, help="The image that it is for.")
+        str, typer.Option("--image", metavar="IMAGE", parser=named("image"), help="The image that it is for.")
     ],
     ttl: Annotated[
         float | None,
@@ -74,7 +74,7 @@ def create(
         wish: dict[str, Any] = {"image": image, "namespace": namespace, "path_prefix": path_prefix, "uses": uses}
         wish |= {"methods": [each.upper() for each in method] if method else None, "owner": person()}
         wish |= {"ttl": ttl} if ttl is not None else {}
-        wish["request"] = _request(squash, request) if request else None
+        wish["request"] = _request(squash, request) if request is not None else None
         _issue(squash, wish)
 
 

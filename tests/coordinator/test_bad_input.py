@@ -114,6 +114,8 @@ def test_images_that_cannot_be(shared: Coordinator, pod: str, image: str) -> Non
 def test_a_line_feed_at_the_end_is_seen(shared: Coordinator) -> None:
     prefix = shared.http.post(f"{API}/ticket", json={"image": "i", "owner": "ann", "path_prefix": "/cart\n"})
     assert "the beginning of a path" in refused(prefix, 422, "invalid")
+    token = shared.http.post(f"{API}/token", json={"role": "viewer", "subject": "ann\n"})
+    assert "somebody's name without spaces" in refused(token, 422, "invalid")
 
 
 def test_oversized_bodies(shared: Coordinator) -> None:

@@ -72,7 +72,7 @@ def test_an_argument_that_is_no_text(ctl: Ctl, argv: tuple[str, ...]) -> None:
 def test_an_argument_that_is_no_text_is_one_line(ctl: Ctl) -> None:
     done = ctl("debug-container", "\udcff")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "squashctl: '\\udcff' cannot be sent: it is not UTF-8\n"
+    assert done.stderr == "squashctl: '\\udcff' is no text in utf-8\n"
 
 
 def test_an_id_that_is_no_text_is_not_found(ctl: Ctl) -> None:
