@@ -126,7 +126,11 @@ def _tree(pid: int) -> list[str]:
     """The root's own file system and that of /dev: other mounts are the kernel's."""
     roots = [f"/proc/{pid}/root/", f"/proc/{pid}/root/dev/"]
     command = ["find", *roots, "-xdev", "-not", "-path", "*/dev/pts*", "-printf", "%p %y\n"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    # What goes while it is listed is as good as gone.
+    problems = [line for line in done.stderr.splitlines() if not line.endswith("No such file or directory")]
+    assert not problems, problems
+    return done.stdout.splitlines()
 
 
 def _shortly(one: object, other: object) -> str:
