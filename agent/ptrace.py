@@ -23,8 +23,6 @@ PEEKUSER, POKEUSER, CONT, DETACH, SYSCALL, GETSIGINFO = 3, 6, 7, 17, 24, 0x4202
 GETREGSET, SETREGSET, SEIZE, INTERRUPT, GETSIGMASK, SETSIGMASK = 0x4204, 0x4205, 0x4206, 0x4207, 0x420A, 0x420B
 SIGINFO = 128
 """Bytes of a siginfo_t."""
-HALTED = 0.2
-"""Seconds for a thread that is stopped to be seen as stopped, which it is as soon as it is traced."""
 TRACESYSGOOD = 1
 NT_PRSTATUS = 1
 WALL = 0x40000000
@@ -207,8 +205,7 @@ class Stopped:
 class Halted(Stopped):
     """A thread that a stop signal has stopped: as long as that lasts for the process, it is stopped after the end too.
 
-    One that runs again is stopped nevertheless, and runs on after the end. What only a tracer's request sets back it is
-    free of then: single steps that another tracer left behind.
+    What only a tracer's request sets back it is free of then: single steps that another tracer left behind.
     """
 
     def next_signal(self, limit: float) -> bytes:
@@ -241,15 +238,7 @@ class Halted(Stopped):
         _ptrace(POKEUSER, self.tid, offset, word)
 
     def _stop(self) -> None:
-        try:
-            stop, event = self._wait(HALTED)
-        except TimeoutError:
-            stop, event = 0, 0
-        # Else somebody has let the process run on in the moment before. What runs cannot be let go of, either.
-        if not event:
-            if stop:
-                _ptrace(CONT, self.tid, 0, stop)
-            super()._stop()
+        self._wait(5.0)
 
 
 def _pauses() -> Iterator[float]:
