@@ -22,7 +22,7 @@ def full(ctl: Ctl, *argv: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("argv", [("list",), ("--help",), ("envoy", "edge")])
+@pytest.mark.parametrize("argv", [("list",), ("envoy", "edge")])
 def test_a_full_disk_is_one_line(ctl: Ctl, argv: tuple[str, ...]) -> None:
     assert full(ctl, *argv) == (1, "squashctl: cannot write to standard output: No space left on device\n")
 
@@ -49,7 +49,6 @@ def test_what_ascii_lacks_is_replaced(ctl: Ctl, board: Coordinator) -> None:
     done = ctl("list", "requests", env=ASCII)
     assert done.returncode == 0
     assert "demo/gr?n-?" in done.stdout
-    assert ctl("debug-request", "-h", env=ASCII).returncode == 0
     listed = json.loads(ctl("list", "requests", "--json", env=ASCII).stdout)["requests"]
     assert next(each["spec"]["image"] for each in listed if each["metadata"]["name"] == name) == "demo/grün-💥"
 
