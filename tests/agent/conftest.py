@@ -1,6 +1,7 @@
 """A coordinator and an agent, as processes, and services for them to find."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,12 @@ def world() -> Iterator[World]:
 def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Java's, compiled."""
     return build(tmp_path_factory.mktemp("java"))
+
+
+@pytest.fixture
+async def quiet() -> AsyncIterator[None]:
+    """The injector outlives an attach that is given up; its end is waited for here, inside the loop that watches it."""
+    yield
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=20)

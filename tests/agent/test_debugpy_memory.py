@@ -13,8 +13,8 @@ from tests.eventually import eventually
 
 from .pythons import pythons
 from .targets import PROGRAM, Debuggee, debuggee, session, target
+from .visits import LINE
 
-LINE = next(n for n, text in enumerate(PROGRAM.read_text().splitlines(), 1) if "the tests break here" in text)
 THREADS = 50
 
 

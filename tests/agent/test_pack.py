@@ -17,7 +17,7 @@ from agent.debuggers.debugpy import Debugpy
 
 from .pythons import NEWEST
 from .targets import Debuggee, debuggee, session, target
-from .test_debugpy import stop_at_price
+from .visits import stop_at_price
 
 PACKAGE = Path(package.__file__).parent
 MOST = 16e6

@@ -20,7 +20,7 @@ from squash.reasons import Reason
 from .native import until
 from .pythons import NEWEST
 from .targets import Debuggee, debuggee, session, target
-from .test_debugpy import settled, stop_at_price
+from .visits import settled, stop_at_price
 
 newest = pytest.mark.skipif(not NEWEST.exists(), reason="no CPython 3.14: make build/python3.14/.done")
 EMBEDDING = """
