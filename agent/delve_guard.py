@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from agent import rescue, stragglers
@@ -192,14 +193,13 @@ class Guard:
 
 def patience(pid: int) -> float:
     """Seconds that delve may take to attach to this process."""
-    size = [0]
 
-    def look() -> None:
+    def size() -> Iterator[str]:
         with contextlib.suppress(OSError):
-            size[0] = Path(f"/proc/{pid}/exe").stat().st_size
+            yield str(Path(f"/proc/{pid}/exe").stat().st_size)
 
-    within(ANSWER, look)
-    return ATTACH + size[0] / READ
+    words, _ = within(ANSWER, size)
+    return ATTACH + sum(map(int, words)) / READ
 
 
 def _signals() -> int:

@@ -38,16 +38,14 @@ def find(pid: int) -> dict[int, bytes]:
 
     May never return where a file is on another machine that does not answer.
     """
-    found: dict[int, bytes] = {}
-    _find(pid, found)
-    return found
+    return dict(_find(pid))
 
 
 def find_within(pid: int, seconds: float) -> tuple[dict[int, bytes], bool]:
     """As `find`, as far as it has come after so many seconds, and whether that is all."""
-    found: dict[int, bytes] = {}
-    whole = within(seconds, lambda: _find(pid, found))
-    return dict(found), whole
+    words, whole = within(seconds, lambda: (f"{address:x} {text.hex()}" for address, text in _find(pid)))
+    pairs = (word.split() for word in words)
+    return {int(address, 16): bytes.fromhex(text) for address, text in pairs}, whole
 
 
 def standing(pid: int, originals: Mapping[int, bytes]) -> dict[int, bytes]:
@@ -61,7 +59,7 @@ def standing(pid: int, originals: Mapping[int, bytes]) -> dict[int, bytes]:
     return found
 
 
-def _find(pid: int, found: dict[int, bytes]) -> None:
+def _find(pid: int) -> Iterator[tuple[int, bytes]]:
     with contextlib.suppress(OSError), Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         # The executable first: there most breakpoints are, and what comes behind a file that hangs is not looked at.
         for code in sorted(_code(pid), key=lambda code: code.inode != 0):
@@ -75,7 +73,7 @@ def _find(pid: int, found: dict[int, bytes]) -> None:
                 # overlayfs (before Linux 6.8) and btrfs give another one than for the file itself.
                 if code.inode in (0, os.fstat(file).st_ino):
                     for start, now in chain((first,) if first else (), pages):
-                        found |= _differences(now, file, start, code)
+                        yield from _differences(now, file, start, code)
 
 
 def _trapped(pid: int, memory: int, code: Code) -> Iterator[tuple[int, bytes]]:
@@ -87,18 +85,16 @@ def _trapped(pid: int, memory: int, code: Code) -> Iterator[tuple[int, bytes]]:
                 yield start, now
 
 
-def _differences(now: bytes, file: int, start: int, code: Code) -> dict[int, bytes]:
+def _differences(now: bytes, file: int, start: int, code: Code) -> Iterator[tuple[int, bytes]]:
     before = os.pread(file, PAGE, start - code.start + code.offset)
     if now[: len(before)] == before:
-        return {}
-    found, size = {}, len(TRAP)
-    at = now.find(TRAP)
+        return
+    at, size = now.find(TRAP), len(TRAP)
     while 0 <= at <= len(before) - size:
         # Where all instructions are four bytes long, each begins at a multiple of that.
         if at % size == 0 and before[at : at + size] != TRAP:
-            found[start + at] = before[at : at + size]
+            yield start + at, before[at : at + size]
         at = now.find(TRAP, at + 1)
-    return found
 
 
 def _code(pid: int) -> Iterator[Code]:

@@ -14,8 +14,9 @@ from agent import pieces, traps
 from agent.parting import Parting
 from agent.rescue import Notes, Who
 from agent.traps import PAGE, TRAP
-from agent.within import within
+from agent.within import WHOLE, _apart, within
 from tests.agent.test_full_disk import full
+from tests.eventually import eventually
 
 MAPPED = """if True:
     import mmap, os, sys
@@ -61,19 +62,41 @@ def pid(clean: "subprocess.Popen[bytes]") -> int:
 
 
 @pytest.fixture
-def unanswered(library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Set once somebody has asked for that file, as of a machine that does not answer, and waits."""
-    genuine, asked, over = pieces.opened, threading.Event(), threading.Event()
+def never() -> Iterator[threading.Event]:
+    """What does not come about in this test."""
+    found = threading.Event()
+    before = len(os.listdir("/proc/self/task"))
+    yield found
+    found.set()
+    assert eventually(lambda: len(os.listdir("/proc/self/task")) <= before)
+
+
+@pytest.fixture
+def asked(library: Path, monkeypatch: pytest.MonkeyPatch, never: threading.Event) -> Path:
+    """Is there once somebody has asked for that file, as of a machine that does not answer, and waits."""
+    genuine, place = pieces.opened, library.with_name("asked")
 
     def opened(path: Path) -> AbstractContextManager[int]:
         if path.name == library.name:
-            asked.set()
-            over.wait()
+            place.touch()
+            never.wait()
         return genuine(path)
 
     monkeypatch.setattr(pieces, "opened", opened)
-    yield asked
+    return place
+
+
+@pytest.fixture(params=["apart", "beside"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """In which work is done that may never return: beside are threads, where there are others already."""
+    over = threading.Event()
+    other = threading.Thread(target=over.wait)
+    if request.param == "beside":
+        other.start()
+    yield request.param
     over.set()
+    if other.ident:
+        other.join()
 
 
 def parting(pid: int, place: Path, originals: dict[int, bytes]) -> Parting:
@@ -119,35 +142,52 @@ def test_code_is_put_right_also_where_that_cannot_be_noted(pid: int, tmp_path: P
     assert traps.find(pid) == {}
 
 
-def test_a_file_that_nobody_wrote_to_is_not_looked_at(
-    clean: "subprocess.Popen[bytes]", unanswered: threading.Event
-) -> None:
+@pytest.mark.usefixtures("way")
+def test_a_file_that_nobody_wrote_to_is_not_looked_at(clean: "subprocess.Popen[bytes]", asked: Path) -> None:
     assert traps.find_within(clean.pid, 60) == ({}, True)
-    assert not unanswered.is_set()
+    assert not asked.exists()
 
 
+@pytest.mark.usefixtures("way")
+def test_what_is_found_in_time_is_all(pid: int) -> None:
+    assert traps.find_within(pid, 60) == (traps.find(pid), True)
+
+
+@pytest.mark.usefixtures("way")
 def test_a_file_that_does_not_answer_is_not_waited_for(
-    pid: int, unanswered: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pid: int, asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was known of its breakpoints is put right all the same."""
     monkeypatch.setattr("agent.parting.LOOK", 0.3)
     start = next(code.start for code in traps._code(pid) if code.file.name == "library")
     known = {start + 8: FILE[: len(TRAP)], start + 64: FILE[: len(TRAP)]}
     leaving = parting(pid, tmp_path, known)
-    done = threading.Thread(target=leaving.disarm, daemon=True)
-    done.start()
-    done.join(20)
-    assert not done.is_alive()
-    assert unanswered.is_set()
+    assert leaving.disarm()
+    assert asked.exists()
     assert leaving.restored
-    unanswered.clear()
+    asked.unlink()
     assert traps.standing(pid, known) == {}
     assert traps.standing(pid, {start: FILE[: len(TRAP)]})
-    assert not leaving.disarm(), "it is not asked again"
-    assert not unanswered.is_set()
+    assert not leaving.disarm()
+    assert not asked.exists(), "it was asked again"
 
 
-def test_work_that_ends_has_ended() -> None:
-    done = []
-    assert within(60, lambda: done.append(1))
-    assert done
+@pytest.mark.usefixtures("way")
+def test_of_work_that_does_not_end_there_is_what_it_has_said(never: threading.Event) -> None:
+    def work() -> Iterator[str]:
+        yield "one"
+        yield "two"
+        never.wait()
+
+    assert within(0.5, work) == (["one", "two"], False)
+    assert within(60, lambda: ["one"]) == (["one"], True)
+    assert within(60, list) == ([], True)
+    assert _apart(60, lambda: ["one"]) == ["one", WHOLE]
+
+
+def test_work_that_fails_is_not_whole() -> None:
+    def work() -> Iterator[str]:
+        yield "one"
+        raise LookupError
+
+    assert _apart(60, work) == ["one"]
