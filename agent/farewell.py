@@ -65,6 +65,7 @@ class Peer:
         self._talk = rsp.Conversation(notes.target.pid)
         self._from_server = rsp.Splitter()
         self._interrupting = False
+        self._interrupts = 0
         heard = listen(path) if heard is None else heard
         self._server = Channel(heard, os.open(beside(path, "in"), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
 
@@ -91,6 +92,10 @@ class Peer:
             self._hear_out(deadline)
         if not self._talk.exited:
             self._detach(deadline)
+        if self._interrupts > 1 and not self._notes.stopped:
+            # Two may have been one for the kernel, or not: then one is still to come, and gdbserver has passed it on.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._notes.target.pid, signal.SIGCONT)
         server = self._notes.server
         if not rescue.settle(self._notes, 1.0):
             raise LostError("the process stayed stopped after the detach")
@@ -148,6 +153,7 @@ class Peer:
         does not lead a group, and when it does the signal hits others too. SIGSTOP cannot be blocked either.
         """
         self._interrupting = True
+        self._interrupts += 1
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._notes.target.pid, signal.SIGSTOP)
 

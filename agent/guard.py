@@ -16,6 +16,7 @@ import select
 import signal
 import sys
 import time
+from typing import NoReturn
 
 from agent import rescue, rsp, verdicts
 from agent.farewell import Channel, LostError, Peer, forget, listen
@@ -36,13 +37,10 @@ class Guard(Peer):
         target, guard = Who.of(pid), Who.of(os.getpid())
         if target is None or guard is None:
             raise LostError(f"process {pid} is gone")
-        notes = Notes(target, guard, stopped(pid))
-        notes.save(path)
         make_pipes(path)
         heard = listen(path)
-        server, words = spawn(gdbserver, pid, path)
-        super().__init__(notes._replace(server=server), path, heard)
-        self._notes.save(path)
+        notes, words = spawn(gdbserver, Notes(target, guard, stopped(pid)), path)
+        super().__init__(notes, path, heard)
         self._terms = terms
         self._stderr = Channel(words, words)
         self._client = Channel(0, 0)
@@ -52,6 +50,10 @@ class Guard(Peer):
         self._swallow = 0
         self._wanted = False
         """An interrupt crossed the word of a stop: it is for what runs next, as with gdbserver itself."""
+        self._resumed = b""
+        """What the client let the process run with."""
+        self._unheard = 0
+        """Acknowledgements from gdbserver that are not for the client."""
         self._leave: Verdict | None = None
 
     def run(self) -> int:
@@ -173,6 +175,7 @@ class Guard(Peer):
         if action is Action.FORWARD:
             self._remember(text)
             self._talk.sends(text)
+            self._resumed = token if self._talk.running else b""
             self._server.write(token)
             if self._wanted and self._talk.running:
                 self._wanted = False
@@ -196,16 +199,46 @@ class Guard(Peer):
             self._note(originals=originals, points=(*self._notes.points, point))
 
     def _server_says(self, token: bytes) -> None:
+        if token == b"+" and self._unheard:
+            self._unheard -= 1
+            return
         text = rsp.body(token)
         if token[:1] == b"$":
-            if self._interrupting and self._talk.running and text[:3] in (b"T11", b"S11"):
+            halted = self._talk.running and text[:3] in (b"T11", b"S11")
+            if halted and self._interrupting:
                 self._interrupting = False
                 # The client asked for an interrupt and looks for SIGINT.
                 token = rsp.packet(text[:1] + b"02" + text[3:])
             self._receives(text)
+            if halted and token[2:4] == b"11" and self._ours():
+                self._go_on()
+                return
             if thread := rsp.trapped(text):
                 token = self._settle_registers(thread) or token
         self._client.write(token)
+
+    def _ours(self) -> bool:
+        """Whether the signal is ours from an earlier stop, which had another cause before it came.
+
+        Two of ours are one for the kernel, or are not. And where gdbserver stops a thread in the same way and hears of
+        ours, it takes that for its own, which is still to come then. Nobody can tell beforehand.
+        """
+        if self._interrupts < 2:
+            return False
+        if self._talk.acks:
+            self._server.write(b"+")
+        answer = self._ask(b"qXfer:siginfo:read::0,80", time.monotonic() + LIMIT)
+        server = self._notes.server
+        # 0: from outside of its namespace of pids.
+        ours = rsp.sender(answer) in (0, os.getpid(), server and server.pid)
+        self._swallow += self._talk.acks and not ours
+        return ours
+
+    def _go_on(self) -> None:
+        """As the client had it: a thread that takes a signal has not run yet."""
+        self._talk.sends(rsp.body(self._resumed))
+        self._unheard += self._talk.acks
+        self._server.write(self._resumed)
 
     def _settle_registers(self, thread: bytes) -> bytes | None:
         """Makes gdbserver write what it keeps to itself: that a thread at a breakpoint has not passed it.
@@ -246,17 +279,34 @@ def make_pipes(path: str) -> None:
         os.mkfifo(pipe, 0o600)
 
 
-def spawn(gdbserver: str, pid: int, path: str) -> tuple[Who, int]:
-    """Starts it between the named pipes; itself, and the descriptor of what it says on stderr."""
-    pipes = [beside(path, name) for name in PIPES]
+def spawn(gdbserver: str, notes: Notes, path: str) -> tuple[Notes, int]:
+    """Starts it between the named pipes; the notes with its name, and the descriptor of what it says on stderr.
+
+    They are written before it is gdbserver: whoever dies, it is known who traces the process.
+    """
     ours, theirs = os.pipe()
-    # Open for both directions: nobody who dies makes an end of file for gdbserver, or a broken pipe.
-    opened = [(os.POSIX_SPAWN_OPEN, number, pipe, os.O_RDWR, 0) for number, pipe in enumerate(pipes)]
-    arguments = [gdbserver, "--attach", "-", str(pid)]
-    actions = [*opened, (os.POSIX_SPAWN_DUP2, theirs, 2)]
-    server = os.posix_spawnp(gdbserver, arguments, os.environ, file_actions=actions)
+    noted, noting = os.pipe()
+    child = os.fork()
+    if not child:
+        _become(gdbserver, notes, path, theirs)
     os.close(theirs)
-    return Who.of(server) or Who(server, 0), ours
+    os.close(noting)
+    os.read(noted, 1)  # ends when it is gdbserver, or is not going to be
+    os.close(noted)
+    return notes._replace(server=Who.of(child) or Who(child, 0)), ours
+
+
+def _become(gdbserver: str, notes: Notes, path: str, words: int) -> NoReturn:
+    try:
+        os.dup2(words, 2)
+        # Open for both directions: nobody who dies makes an end of file for gdbserver, or a broken pipe.
+        for number, name in enumerate(PIPES):
+            os.dup2(os.open(beside(path, name), os.O_RDWR), number)
+        notes._replace(server=Who.of(os.getpid())).save(path)
+        os.execvp(gdbserver, [gdbserver, "--attach", "-", str(notes.target.pid)])  # noqa: S606 - there is no shell to want
+    except OSError as error:
+        os.write(words, f"{gdbserver} could not be started: {error}\n".encode())
+    os._exit(127)
 
 
 def main() -> None:

@@ -54,7 +54,6 @@ class Guarded(ABC):
         except ProcessLookupError:
             raise SquashError(Reason.PROCESS_GONE, f"process {process.pid} is gone") from None
         asyncio.get_running_loop().add_reader(self._pidfd, self._over)
-        self._prepare()
 
     @abstractmethod
     def _arguments(self) -> Sequence[str]:
@@ -116,7 +115,7 @@ class Guarded(ABC):
                 guard.process.kill()
             await asyncio.wait({watching})
         self._guard = self._watching = None
-        self._prepare()
+        self.prepare()
 
     async def ended(self) -> None:
         await self._ended.wait()
@@ -125,7 +124,8 @@ class Guarded(ABC):
         await self.disconnected()
         self._over()
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Sees that a guard waits for the next client."""
         if self._guards:
             self._guards.prepare(self.module)
 

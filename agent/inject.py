@@ -139,6 +139,8 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
             # again is in place of what the thread itself was interrupted in (restart_syscall(2)).
             if blocked_signals(pid) == machine.BLOCKED:
                 raise BadMomentError("the thread is on an earlier detour")
+            if taskstat.stopped(pid):
+                raise BadMomentError("the process is stopped by a signal")
             with Stopped(pid, machine.Registers) as thread:
                 if started(pid) != start_time or interpreter != find_interpreter(pid, machine):
                     raise RefusedError("process_gone", f"process {pid} ended or became another program")

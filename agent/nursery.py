@@ -14,6 +14,9 @@ import agent
 from agent.streams import Stream
 from squash.tasks import spawn
 
+END = 1.0
+"""Seconds for a guard that waits to end, which it does at once."""
+
 
 @dataclass
 class Guard:
@@ -27,10 +30,11 @@ class Nursery:
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Task[Guard]] = {}
+        self._closed = False
 
     def prepare(self, module: str) -> None:
         """Sees that one waits whose `main` is in this module."""
-        if module not in self._waiting:
+        if module not in self._waiting and not self._closed:
             self._waiting[module] = spawn(start(module), f"start of a guard of {module}")
 
     async def take(self, module: str) -> Guard:
@@ -44,12 +48,22 @@ class Nursery:
         return await start(module)
 
     async def close(self) -> None:
-        """Ends those that wait."""
-        for module in tuple(self._waiting):
-            with contextlib.suppress(OSError):
-                guard = await self.take(module)
-                await guard.line.close()
-                await guard.process.communicate()
+        """Ends those that wait; no others come."""
+        self._closed = True
+        for starting in self._waiting.values():
+            await asyncio.wait({starting})
+            if starting.cancelled() or starting.exception():
+                continue
+            guard = starting.result()
+            await guard.line.close()
+            try:
+                async with asyncio.timeout(END):
+                    await guard.process.wait()
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    guard.process.kill()
+                await guard.process.wait()
+        self._waiting.clear()
 
 
 async def start(module: str) -> Guard:

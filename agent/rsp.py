@@ -13,6 +13,7 @@ LONGEST = 4 * 1024 * 1024
 INTERRUPT = b"\x03"
 OK = b"OK"
 _RUN = re.compile(rb"(.)\*(.)", re.DOTALL)
+_ESCAPED = re.compile(rb"}(.)", re.DOTALL)
 _THREAD = re.compile(rb";thread:([p0-9a-f.]+);")
 _FORK = re.compile(rb"[0-9a-f;]v?fork:p?([0-9a-f]+)")
 _RESUMES = re.compile(rb"vCont;|[cCsS]")
@@ -70,6 +71,14 @@ class Splitter:
 def expand(text: bytes) -> bytes:
     """An answer without run-length encoding: `0*"` stands for `0000`."""
     return _RUN.sub(lambda run: run[1] * max(1, run[2][0] - 28), text)
+
+
+def sender(answer: bytes) -> int | None:
+    """Who sent the signal that a thread stopped by: of the answer to `qXfer:siginfo:read` (si_pid, sigaction(2))."""
+    if answer[:1] not in (b"l", b"m"):
+        return None
+    found = _ESCAPED.sub(lambda escaped: bytes([escaped[1][0] ^ 0x20]), expand(answer[1:]))
+    return int.from_bytes(found[16:20], "little") if len(found) >= 20 else None
 
 
 def trapped(text: bytes) -> bytes | None:

@@ -43,10 +43,8 @@ BUFFER = 1_048_576
 """Bytes of a request that Envoy keeps to be able to replay it: its own default."""
 NEVER = (1 << 32) - 1
 """Milliseconds that no request takes."""
-TAKEN = "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"
+TAKEN = "%COMMON_DURATION(DS_RX_END:US_RX_BEG:ms)%"
 """Milliseconds until the service began to answer, without the time that a caller takes to send and to read."""
-PATH_TAKEN = "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)"
-"""As it came, before a route rewrote it: so it is compared with the next one's."""
 TELLING = "1s"
 """How long the sidecar has to take note of a slow answer, for which nobody waits."""
 MARK_VALUE = "auto"
@@ -99,16 +97,16 @@ def filters(settings: FilterSettings) -> list[dict[str, Any]]:
 def access_log(settings: FilterSettings) -> dict[str, Any]:
     """Tells the sidecar of slow answers."""
     facts = {
-        METHOD: "%REQ(:METHOD)%",
-        PATH: f"{PATH_TAKEN}:{longest(PATH)}%",
+        METHOD: _at_most("REQ(:METHOD)"),
+        PATH: _at_most("REQ(:PATH)", longest(PATH)),
         STATUS: "%RESPONSE_CODE%",
         DURATION: TAKEN,
         ATTEMPT: "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-        UPGRADE: "%REQ(UPGRADE)%",
-        CONTENT: "%REQ(CONTENT-TYPE)%",
-        HEADER: f"%RESP({HEADER})%",
+        UPGRADE: _at_most("REQ(UPGRADE)"),
+        CONTENT: _at_most("REQ(CONTENT-TYPE)"),
+        HEADER: _at_most(f"RESP({HEADER})"),
     }
-    facts |= {ANSWER + name: f"%RESP({name}):{LONGEST_OTHERWISE}%" for name in settings.failure_headers}
+    facts |= {ANSWER + name.lower(): _at_most(f"RESP({name})") for name in settings.failure_headers}
     slow = {"default_value": NEVER, "runtime_key": f"{LAYER}.{SLOW_FROM}"}
     service = {"uri": "http://squash-sidecar/auto/slow", "cluster": settings.http_cluster, "timeout": TELLING}
     return {
@@ -124,6 +122,10 @@ def access_log(settings: FilterSettings) -> dict[str, Any]:
             "attributes": {"values": [{"key": key, "value": {"string_value": value}} for key, value in facts.items()]},
         },
     }
+
+
+def _at_most(what: str, length: int = LONGEST_OTHERWISE) -> str:
+    return f"%{what}:{length}%"
 
 
 def upstream(settings: FilterSettings) -> list[dict[str, Any]]:

@@ -119,7 +119,9 @@ class Delve:
             failure = cannot_listen(way, installed)
             target.attempts.append(attempt(_STRATEGIES[way], started, failure))
             if failure is None:
-                return DelveServer(target, installed.path, way)
+                server = DelveServer(target, installed.path, way)
+                server.prepare()
+                return server
         raise failure or SquashError(Reason.DEBUGGER_UNSUITED, "there is no way for delve to listen")
 
     async def recover(self, directory: Path) -> None:

@@ -87,7 +87,9 @@ class Gdb:
             if program is None:
                 raise SquashError(Reason.DEBUGGER_MISSING, f"{self._gdbserver} is not on the agent's PATH")
             check(target.process)
-            return GdbServer(target, program)
+            server = GdbServer(target, program)
+            server.prepare()
+            return server
         except SquashError as refusal:
             failure = refusal
             raise

@@ -80,6 +80,16 @@ async def test_several_clients_at_once_each_have_a_guard(short: Path, program: P
             await server.detach()
 
 
+async def test_one_that_stands_still_is_ended_with_the_agent(running: Service) -> None:
+    guards = Nursery()
+    server, guard = await attached(running, guards)
+    os.kill(guard, signal.SIGSTOP)
+    async with asyncio.timeout(10):
+        await guards.close()
+    await server.detach()
+    assert not waiting()
+
+
 async def test_a_guard_that_died_waiting_is_replaced(running: Service, guards: Nursery) -> None:
     server, guard = await attached(running, guards)
     os.kill(guard, signal.SIGKILL)
@@ -101,6 +111,17 @@ def test_it_ends_with_the_agent(module: str) -> None:
     ours.close()
     _, said = guard.communicate(timeout=20)
     assert (guard.returncode, said) == (0, b"")
+
+
+async def test_no_gdbserver_runs_that_the_notes_do_not_name(running: Service) -> None:
+    """As on a full disk: the file of the notes cannot be written."""
+    (running.place / "guard.json.new").mkdir()
+    server = await Gdb().attach(running.target)
+    with pytest.raises(ConnectionError, match=r"could not be started: .*Is a directory"):
+        await server.connect()
+    await server.detach()
+    assert not running.debuggers()
+    await running.is_free()
 
 
 async def test_a_gdbserver_that_ends_at_once_is_noticed(running: Service) -> None:

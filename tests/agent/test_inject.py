@@ -227,7 +227,8 @@ def test_a_full_queue_is_told(program: Path) -> None:
         assert counts(service)["wrong"] == 0
 
 
-def test_no_patience_is_lost_on_a_process_that_is_stopped() -> None:
+def test_no_patience_is_lost_on_a_process_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inject, "MOMENTS", 50)
     with lines(sys.executable, "-c", ON_A_DETOUR) as service, ThreadPoolExecutor() as others:
         assert service.read() == "away"
         os.kill(service.process.pid, signal.SIGSTOP)

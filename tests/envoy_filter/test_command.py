@@ -63,8 +63,9 @@ def test_auto_debug() -> None:
     assert set(pieces) == {"bootstrap", "http_filters", "access_log", "upstream_http_filters", "routes", "clusters"}
     assert '["attachment_timeout_ms"] = 30500' in done.stdout
     assert json.loads(CliRunner().invoke(app, [*flags, "--json"]).stdout) == pieces
-    named = CliRunner().invoke(app, ["auto-debug", "--failure-headers", "x-cause,age"]).stdout
-    assert "%RESP(x-cause):" in named
+    named = CliRunner().invoke(app, ["auto-debug", "--failure-headers", "X-Cause,age"]).stdout
+    assert "%RESP(X-Cause):" in named
+    assert "x-squash-answer-x-cause" in named
     assert "%RESP(age):" in named
     assert "%RESP(server)" not in named
     assert "failure_headers" in CliRunner().invoke(app, ["auto-debug", "--failure-headers", "a b"]).output
