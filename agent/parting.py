@@ -34,6 +34,7 @@ class Parting:
         self._path = path
         self._tracee: Tracee | None = None
         self._standing: frozenset[int] = frozenset(notes.originals)
+        self._pages: traps.Pages = {}
         self._out_of_reach = False
         """A file that the process runs does not answer: what is known of its breakpoints has to do."""
         self.restored = False
@@ -118,7 +119,7 @@ class Parting:
         pid = self._notes.target.pid
         found: dict[int, bytes] = {}
         if not self._out_of_reach:
-            found, whole = traps.find_within(pid, LOOK)
+            found, whole = traps.find_within(pid, LOOK, self._pages)
             self._out_of_reach = not whole
         if self._out_of_reach:
             found = traps.standing(pid, self._notes.originals | found)

@@ -144,13 +144,29 @@ def test_code_is_put_right_also_where_that_cannot_be_noted(pid: int, tmp_path: P
 
 @pytest.mark.usefixtures("way")
 def test_a_file_that_nobody_wrote_to_is_not_looked_at(clean: "subprocess.Popen[bytes]", asked: Path) -> None:
-    assert traps.find_within(clean.pid, 60) == ({}, True)
+    assert traps.find_within(clean.pid, 60, {}) == ({}, True)
     assert not asked.exists()
 
 
 @pytest.mark.usefixtures("way")
 def test_what_is_found_in_time_is_all(pid: int) -> None:
-    assert traps.find_within(pid, 60) == (traps.find(pid), True)
+    known: traps.Pages = {}
+    assert traps.find_within(pid, 60, known) == (traps.find(pid), True)
+    assert FILE in known.values()
+
+
+def test_a_file_is_asked_once(pid: int, asked: Path) -> None:
+    code = next(code for code in traps._code(pid) if code.file.name == "library")
+    assert len(traps.find_within(pid, 60, {(code.file, code.inode, 0): FILE})[0]) == PAGE // len(TRAP)
+    assert not asked.exists()
+
+
+@pytest.mark.usefixtures("way")
+def test_where_all_pages_may_have_been_written_to_whole_files_are_compared(
+    pid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traps, "MANY", 0)
+    assert traps.find_within(pid, 60, {}) == (traps.find(pid), True)
 
 
 @pytest.mark.usefixtures("way")
