@@ -332,12 +332,14 @@ class Pursuit:
         try:
             async with asyncio.timeout(UNDO):
                 async for now in self._follow(self._attachment):
-                    self._telling.attachment(now)
+                    with suppress(OSError):  # nobody may read on
+                        self._telling.attachment(now)
                     if _is_undone(now):
                         return
         except TimeoutError:
             text = "the agent has not said yet that the debugger is out; it takes it out when it is back"
-            self._telling.event("left", text)
+            with suppress(OSError):
+                self._telling.event("left", text)
 
 
 class AmbiguousError(SquashError):
