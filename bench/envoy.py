@@ -88,10 +88,11 @@ def direct(config: Config) -> Config:
 
 
 def without(config: Config) -> Config:
-    """The configuration as it would be if we were not: no filter, none of our routes, no sidecar."""
+    """The configuration as it would be if we were not: no filter, no access log, none of our routes, no sidecar."""
     changed = _copy(config)
     manager = _manager(changed)
     manager["http_filters"] = [one for one in manager["http_filters"] if not one["name"].startswith(FILTER)]
+    manager.pop("access_log", None)
     host = _virtual_host(changed)
     host["routes"] = [route for route in host["routes"] if not _ours(route)]
     resources = changed["static_resources"]

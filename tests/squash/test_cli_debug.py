@@ -324,7 +324,8 @@ async def test_nobody_reads_on(desk: Desk, then: str) -> None:
     running.process.stdout.close()
     if then == "interrupt":
         running.send(signal.SIGINT)
-        assert await in_thread(running.process.wait, 30) == 130
+        # What is to be told next may come before the signal does.
+        assert await in_thread(running.process.wait, 30) in (130, 1)
     else:
         with await in_thread(socket.create_connection, ("127.0.0.1", port)):
             assert await in_thread(running.process.wait, 30) == 1

@@ -34,8 +34,9 @@
     if (close === 'now') inspector.close();
     if (close !== 'no') {
       // A main thread that is busy hears of the signal twice: now, and when its loop turns, which opens the port again.
+      // On a busy machine the thread that tells it of the signal may come to that late.
       soon(shut);
-      for (const pause of [20, 500]) later(shut, pause).unref();
+      for (const pause of [20, 500, 3000]) later(shut, pause).unref();
     }
     if (!source) return;
     try {
