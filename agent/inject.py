@@ -42,7 +42,7 @@ PATIENCE = 0.1
 """Seconds without a moment of wakefulness after which a lock that is waited for is not the interpreter's (5 ms)."""
 STUCK = 1.0
 """Seconds that the lock of the pending calls may be waited for: it is held for nanoseconds."""
-MOMENTS, STOPS, MOMENT = 200, 500, 0.01
+MOMENTS, STOPS, MOMENT = 1000, 500, 0.01
 """How often a better moment is waited for, also in a process that a signal has stopped, and for how many seconds."""
 ROOM = 256 * 1024
 """Bytes of stack that the interpreter may need for the code."""
@@ -131,7 +131,7 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
     if lack := machine.refusal():
         raise RefusedError("debugger_unsuited", lack, other_way=True)
     interpreter = find_interpreter(pid, machine)
-    left, stops = MOMENTS, STOPS
+    left, stops, last = MOMENTS, STOPS, ""
     while left and stops:
         begun = time.monotonic()
         try:
@@ -145,7 +145,8 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
                 if started(pid) != start_time or interpreter != find_interpreter(pid, machine):
                     raise RefusedError("process_gone", f"process {pid} ended or became another program")
                 strategy = Detour(machine, interpreter, thread).take(source.encode())
-        except (BadMomentError, StandsError):
+        except (BadMomentError, StandsError) as error:
+            last = str(error)
             stopped = taskstat.stopped(pid)
             left, stops = left - (not stopped), stops - stopped
             time.sleep(MOMENT)  # nothing tells when the thread gets on
@@ -155,7 +156,8 @@ def inject(pid: int, start_time: int, source: str) -> dict[str, Any]:
         except GoneError as error:
             raise RefusedError("process_gone", f"process {pid} ended while it was attached") from error
         return {"strategy": strategy, "stopped": time.monotonic() - begun}
-    why = "is never where it may be disturbed: try again" if stops else "is stopped by a signal: continue it first"
+    never = f"is never where it may be disturbed ({last}): try again"
+    why = never if stops else "is stopped by a signal: continue it first"
     raise RefusedError("attach_failed", f"the main thread of process {pid} {why}")
 
 
@@ -215,6 +217,8 @@ class Detour:
         try:
             self._watch(job, at)
         except SignalledError as error:
+            if thread.mask() == machine.BLOCKED:
+                return  # a stop signal, which nobody can block: the thread is under way, and goes on from there
             # It came before anything else was done. Its handler is to find the thread, and a system call that it
             # interrupts, where they were; while it is on its detour it has signals blocked.
             within = machine.within(thread.registers(), self._code)

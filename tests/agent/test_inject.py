@@ -23,6 +23,7 @@ from agent import inject, machines, remote_exec
 from agent.elf import slack
 from agent.machines import aarch64, x86_64
 from agent.machines.job import BLOCKED
+from agent.rescue import tracer
 from agent.taskstat import stopped
 from squash import procfs
 from tests.eventually import eventually
@@ -252,6 +253,25 @@ def test_who_is_stopped_meanwhile_is_served_later(program: Path) -> None:
         os.kill(service.process.pid, signal.SIGCONT)
         assert found.result(20)["strategy"]
         assert eventually(lambda: counts(service), lambda found: found["runs"] == 1)["wrong"] == 0
+
+
+@pytest.mark.parametrize("way", ["spin", "nanosleep", "futex"])
+def test_a_stop_at_any_moment_of_the_way_blocks_no_signals(way: str, program: Path) -> None:
+    with lines(program, way) as service, ThreadPoolExecutor() as others:
+        counts(service)
+        pid, turns = service.process.pid, rounds(80, 400)
+        for turn in range(turns):
+            found = others.submit(inject.inject, pid, start_time(pid), SOURCE)
+            while not (tracer(pid) or found.done()):
+                pass
+            wait([found], turn % 20 * 0.00002)
+            os.kill(pid, signal.SIGSTOP)
+            eventually(lambda: stopped(pid))
+            os.kill(pid, signal.SIGCONT)
+            assert found.result(20)["strategy"]
+            assert eventually(lambda: inject.blocked_signals(pid), lambda mask: mask == 0) == 0
+        after = eventually(lambda: counts(service), lambda now: now["runs"] == turns and now["queued"] == 0)
+        assert (after["runs"], after["wrong"]) == (turns, 0)
 
 
 def test_who_stays_stopped_is_told_so(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
